@@ -1,0 +1,80 @@
+"""The only file that knows array libraries.
+
+Data stay in the library and on the device they came in (NumPy, PyTorch, CuPy or any other library of the array
+API standard whose basic slices are views); the *parameters* of a model are small and always NumPy float64 arrays.
+So every computation on data asks `namespace` for its functions, brings parameters over with `like`, and hands sums
+back with `to_numpy`. Random numbers are drawn by NumPy and moved, so that a seed means the same noise everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import array_api_compat
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = Any
+"""An array of the library that the data came in."""
+
+Floats: TypeAlias = NDArray[np.float64]
+"""A NumPy float64 array: parameters and sums."""
+
+
+def namespace(x: Array) -> Any:
+    """Return the array-API namespace of `x`."""
+    return array_api_compat.array_namespace(x)
+
+
+def is_foreign(x: object) -> bool:
+    """Tell whether `x` is an array of a library other than NumPy (it then stays in that library)."""
+    return array_api_compat.is_array_api_obj(x) and not array_api_compat.is_numpy_array(x)
+
+
+def like(values: Array, x: Array) -> Array:
+    """Bring NumPy `values` to the library, device and precision of `x`."""
+    if array_api_compat.is_numpy_array(x):
+        return np.asarray(values, dtype=x.dtype)
+    return namespace(x).asarray(values, dtype=x.dtype, device=array_api_compat.device(x))
+
+
+def indices_like(values: NDArray[np.intp], x: Array) -> Array:
+    """Bring NumPy integer `values` to the library and device of `x`."""
+    if array_api_compat.is_numpy_array(x):
+        return values
+    xp = namespace(x)
+    return xp.asarray(values, dtype=xp.int64, device=array_api_compat.device(x))
+
+
+def to_numpy(x: Array) -> NDArray[Any]:
+    """Bring `x` to NumPy, from whatever device it is on."""
+    if array_api_compat.is_numpy_array(x):
+        return np.asarray(x)
+    if array_api_compat.is_torch_array(x):
+        return np.asarray(x.detach().cpu().numpy())
+    if array_api_compat.is_cupy_array(x):
+        return np.asarray(x.get())
+    return np.from_dlpack(x)
+
+
+def as_floating(x: Array) -> Array:
+    """Return `x` itself when it is a float32 or float64 array, else a float64 copy."""
+    xp = namespace(x)
+    if x.dtype in (xp.float32, xp.float64):
+        return x
+    return xp.astype(x, xp.float64)
+
+
+def exp_in_place(x: Array) -> Array:
+    """Return exp(x), overwriting `x` where the library can; `x` must not be used afterwards."""
+    if array_api_compat.is_numpy_array(x):
+        return np.exp(x, out=x)
+    return namespace(x).exp(x)
+
+
+def multiply_into(a: Array, b: Array, out: Array) -> None:
+    """Write a * b into the view `out`, without a temporary where the library can."""
+    if array_api_compat.is_numpy_array(out):
+        np.multiply(a, b, out=out)
+    else:
+        out[...] = a * b

@@ -1,0 +1,299 @@
+"""Score regression: learn the posterior mean at every noise level (GKL Algorithm 1).
+
+From the largest noise level down, with ``t = sigma**2`` and ``s**2 = noise_scale**2 + t``:
+
+1. *cells* around the current warm starts; at the top one cell, the mean.
+2. Draw ``y = x +- sigma z`` and regress the unbiased target ``(1 - s^2/t) y + (s^2/t) x = x -+ (noise_scale^2/sigma) z``
+   of ``E[mu | y]`` on polynomials per cell: one pass that only adds up normal equations, then a small ridge solve.
+3. ``score = (g(y) - y) / s^2``.
+4. *warm starts* for the next level: denoise fresh noisy samples and cover them (Algorithm 2).
+
+``gates="hard"`` is the paper line by line: Voronoi cells, its schedule, new centres whenever t has halved. ``"soft"``
+differs where that was measured to be better: responsibilities instead of labels, one joint regression, over-covering,
+a few EM steps on the gates, geometric levels, new cells at every level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.features import Hermite, hermite_size
+from scoremix.learning.moments import NormalEquations
+from scoremix.learning.selection import System, select_degrees
+from scoremix.learning.warm_starts import MAX_CELLS, cover, nearest, over_cover, refine
+from scoremix.models.cells import Cells, SoftCells, Voronoi
+from scoremix.models.ladder import Ladder
+from scoremix.models.piecewise import PiecewisePolynomial, design
+from scoremix.models.subspace import Subspace
+from scoremix.noise import antithetic, normal_rows
+from scoremix.samples.reduce import accumulate
+from scoremix.samples.source import Chunk, Source
+
+CHUNK_ROWS = 16384
+"""Rows per chunk: a multiple of the blocks the noise is keyed by."""
+
+MAX_DEGREE = 5
+"""Highest degree tried by degree='auto'."""
+
+AUTO_COLUMNS = 130
+"""Degrees >= 2 are tried only while cells x features stay within this."""
+
+JOINT_COLUMNS = 900
+"""Degree 1 is tried only while cells x features stay within this."""
+
+EM_STEPS, EM_ROWS = 20, 5000
+"""Steps on the soft gates of a level, and noisy samples per step."""
+
+MIN_NOISY_ROWS = 4096
+"""Small data sets are given more draws per level, until they have this many noisy pairs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit may choose.
+
+    Attributes
+    ----------
+    gates : {"soft", "hard"}
+    degree : int or None
+        Fixed degree, or None to choose by held-out loss.
+    min_weight : float
+        Smallest weight of a cluster that must be found, a_min.
+    n_draws : int
+        Antithetic noise draws per sample and level.
+    folds : int
+        Folds of the rows for held-out losses, at least 2.
+    seed : int
+        Key of all noise.
+    n_threads : int or None
+    """
+
+    gates: str
+    degree: int | None
+    min_weight: float
+    n_draws: int
+    folds: int
+    seed: int
+    n_threads: int | None = None
+
+
+@dataclass(frozen=True)
+class LevelFit:
+    """One learnt level: its model, and the held-out denoising loss per coordinate, ``E|D(y) - x|^2 / d``."""
+
+    model: PiecewisePolynomial
+    denoising_loss: float
+
+
+@dataclass(frozen=True)
+class LevelStatistic:
+    """The statistic of one level: noise the rows of a chunk, add up the normal equations of the regression.
+
+    Targets are residuals about the centres of the cells, in units of s, so that the ridge shrinks towards the Gaussian
+    about each cell and nothing depends on where the data lie. Cost per chunk of n rows: 2 draws x n evaluations of the
+    cells, and O((cells x features)^2) multiplications per row in the products.
+    """
+
+    cells: Cells
+    features: Hermite
+    sigma: float
+    frame: Subspace
+    n_draws: int
+    folds: int
+    key: tuple[int, int]
+
+    def __call__(self, chunk: Chunk) -> NormalEquations:
+        """Normal equations of the rows of `chunk`."""
+        x = self.frame.encode(chunk.x)  # (r, n)
+        total = self._zeros(int(x.shape[0]))
+        for draw in range(self.n_draws):
+            z = normal_rows((*self.key, draw), chunk.start, chunk.stop, self.frame.rank, x)
+            for fold in range(self.folds):
+                rows = slice((fold - chunk.start) % self.folds, None, self.folds)  # row number modulo folds
+                if rows.start < x.shape[1]:
+                    weight = None if chunk.weight is None else chunk.weight[rows]
+                    self._add_pair(total, fold, x[:, rows], z[:, rows], weight)
+        return total
+
+    def _zeros(self, rank: int) -> NormalEquations:
+        systems, cells = self.cells.systems()
+        q = cells * self.features.sizes[-1]
+        shape = (self.folds, systems)
+        return NormalEquations(np.zeros((*shape, q, q)), np.zeros((*shape, q, rank)), np.zeros(shape), np.zeros(shape))
+
+    def _add_pair(self, total: NormalEquations, fold: int, x: Array, z: Array, weight: Array | None) -> None:
+        """Add both members of the antithetic pair."""
+        xp = namespace(x)
+        shift = (self.frame.noise_scale**2 / self.sigma) * z
+        variance = self.frame.noise_scale**2 + self.sigma**2
+        root = None if weight is None else xp.sqrt(weight)
+        for y, sign in antithetic(x, z, self.sigma):
+            partition = self.cells.partition(y, variance)
+            target = partition.arrange(x - sign * shift)
+            heavy = None if root is None else partition.arrange(root)
+            for block, matrix in design(
+                self.cells, partition, self.features, partition.arrange(y), float(variance**0.5)
+            ):
+                here = slice(block.start, block.stop)
+                centers = like(self.cells.centers[block.cells].T, y)
+                residual = (target[:, here] - centers @ matrix[:, 0, :]) / variance**0.5
+                columns = xp.reshape(matrix, (-1, matrix.shape[2]))
+                if heavy is not None:
+                    columns = columns * heavy[here]
+                    residual = residual * heavy[here]
+                n = float(block.stop - block.start) if heavy is None else _sum(heavy[here] ** 2)
+                self._add_block(total, fold, block.cells, columns, residual, n)
+
+    def _add_block(
+        self, total: NormalEquations, fold: int, cells: NDArray[np.intp], columns: Array, target: Array, weight: float
+    ) -> None:
+        """Add the products of one block where they belong."""
+        gram, cross = to_numpy(columns @ columns.T), to_numpy(columns @ target.T)
+        p = self.features.sizes[-1]
+        if self.cells.systems()[1] == 1:
+            system, at = int(cells[0]), np.arange(p)
+        else:
+            system, at = 0, (cells[:, None] * p + np.arange(p)).ravel()
+        if len(at) == total.gram.shape[2]:
+            total.gram[fold, system] += gram
+            total.cross[fold, system] += cross
+        else:
+            total.gram[fold, system][np.ix_(at, at)] += gram
+            total.cross[fold, system][at] += cross
+        total.target[fold, system] += _sum(target**2)
+        total.weight[fold, system] += weight
+
+
+def _sum(x: Array) -> float:
+    return float(namespace(x).sum(x))
+
+
+def fit_level(
+    source: Source, cells: Cells, candidates: tuple[int, ...], sigma: float, level: int, frame: Subspace, how: Settings
+) -> LevelFit:
+    """Regress the posterior mean at one noise level: one pass over the source, then the solve."""
+    features = Hermite(frame.rank, candidates[-1])
+    draws = max(how.n_draws, -(-MIN_NOISY_ROWS // source.n_rows))
+    statistic = LevelStatistic(cells, features, sigma, frame, draws, how.folds, (how.seed, level))
+    sums = accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=how.n_threads)
+    chosen = [
+        select_degrees(
+            System(sums.gram[:, s], sums.cross[:, s], sums.weight[:, s], features.sizes), candidates
+        )
+        for s in range(sums.gram.shape[1])
+    ]
+    degrees = np.concatenate([c.degrees for c in chosen])
+    top = Hermite(frame.rank, int(degrees.max()))
+    coef = np.concatenate([c.coef for c in chosen])[:, : top.sizes[-1]]
+    model = PiecewisePolynomial(cells, top, np.ascontiguousarray(coef), degrees, frame.noise_scale)
+    return LevelFit(model, _denoising_loss(sums, sum(c.loss for c in chosen), sigma, frame))
+
+
+def _denoising_loss(sums: NormalEquations, change: float, sigma: float, frame: Subspace) -> float:
+    """Turn the held-out loss of the posterior mean into that of the denoiser, per coordinate of the whole space.
+
+    ``D - x = (t / s^2)(g - target)``, and in the exactly Gaussian complement the risk is ``sigma0^2 t / s^2``.
+    """
+    t, variance = sigma**2, frame.noise_scale**2 + sigma**2
+    inside = t**2 / variance * float((sums.target.sum() + change) / sums.weight.sum())
+    outside = (frame.n_features - frame.rank) * frame.noise_scale**2 * t / variance
+    return (inside + outside) / frame.n_features
+
+
+def candidate_degrees(cells: Cells, rank: int, above: int, fixed: int | None) -> tuple[int, ...]:
+    """Degrees worth trying at a level: at most one above the highest degree chosen at the level above.
+
+    As cells multiply, the degree that pays falls; the cap on cells x features keeps the pass cheap.
+    """
+    if fixed is not None:
+        return (fixed,)
+    together = cells.systems()[1]
+    candidates = [0]
+    for m in range(1, min(MAX_DEGREE, above + 1) + 1):
+        limit = JOINT_COLUMNS if m == 1 else AUTO_COLUMNS
+        if together * hermite_size(rank, m) > limit:
+            break
+        candidates.append(m)
+    return tuple(candidates)
+
+
+def learn_ladder(
+    source: Source,
+    frame: Subspace,
+    sigmas: Floats,
+    how: Settings,
+    rng: np.random.Generator,
+    report: Callable[[int, LevelFit], None] | None = None,
+) -> tuple[Ladder, Floats]:
+    """Learn a level at every noise level, from the top down.
+
+    Parameters
+    ----------
+    source : Source
+    frame : Subspace
+    sigmas : ndarray of shape (L,)
+        Decreasing noise levels.
+    how : Settings
+    rng : Generator
+        For the samples that warm starts are made from.
+    report : callable, optional
+        Called with the number of each level and its `LevelFit` as it is finished.
+
+    Returns
+    -------
+    ladder : Ladder
+    losses : ndarray of shape (L,)
+        Held-out denoising loss per level and coordinate.
+    """
+    centre = np.zeros((1, frame.rank))
+    soft = how.gates == "soft"
+    cells: Cells = SoftCells(centre, np.ones(1)) if soft else Voronoi(centre, np.ones(1))
+    fits: list[LevelFit] = []
+    placed, above = sigmas[0], MAX_DEGREE
+    for level, sigma in enumerate(sigmas):
+        if isinstance(cells, SoftCells) and len(cells.centers) > 1:
+            batches = [noisy_rows(source, frame, sigma, EM_ROWS, rng) for _ in range(EM_STEPS)]
+            cells = refine(cells, batches, frame.noise_scale**2 + sigma**2)
+        candidates = candidate_degrees(cells, frame.rank, above, how.degree)
+        fit = fit_level(source, cells, candidates, float(sigma), level, frame, how)
+        fits.append(fit)
+        above = int(fit.model.degrees.max())
+        if report is not None:
+            report(level, fit)
+        if level + 1 < len(sigmas) and (soft or sigmas[level + 1] ** 2 <= placed**2 / 2):
+            placed = sigmas[level + 1]
+            cells = _next_cells(source, fit.model, float(sigma), frame, how, rng)
+    return Ladder(sigmas, tuple(f.model for f in fits), frame), np.array([f.denoising_loss for f in fits])
+
+
+def noisy_rows(source: Source, frame: Subspace, sigma: float, size: int, rng: np.random.Generator) -> Floats:
+    """Fresh noisy samples of a level in the coordinates of the frame, shape (r, at most size), as NumPy numbers."""
+    x = to_numpy(frame.encode(source.draw(size, rng))).astype(np.float64)
+    return np.asarray(x + sigma * rng.standard_normal(x.shape))
+
+
+def cover_size(min_weight: float) -> int:
+    """Samples that Algorithm 2 needs: a few for the smallest cluster, O(1 / a_min) in all."""
+    return int(np.clip(6 / min_weight, 500, 4000))
+
+
+def _next_cells(
+    source: Source, model: PiecewisePolynomial, sigma: float, frame: Subspace, how: Settings, rng: np.random.Generator
+) -> Cells:
+    """Warm starts for the next level (GKL Algorithm 2) on fresh noisy samples of this one."""
+    y = noisy_rows(source, frame, sigma, cover_size(how.min_weight), rng)
+    points = model.posterior_mean(y, sigma).T
+    scale = float(np.hypot(frame.noise_scale, sigma))
+    if how.gates == "soft":
+        limit = MAX_CELLS
+        if how.degree is not None:
+            limit = max(1, min(MAX_CELLS, 2000 // hermite_size(frame.rank, how.degree)))
+        return over_cover(points, scale, limit)
+    centers, _ = cover(points, scale, min_count=max(2, int(how.min_weight * len(points))))
+    weights = np.bincount(nearest(points, centers), minlength=len(centers)) / len(points)
+    return Voronoi(centers, weights)

@@ -1,0 +1,147 @@
+"""Selection by held-out denoising loss.
+
+Features are ordered by degree, so all degrees share one Gram matrix, and the Gram matrix is kept in folds of the rows:
+fitting on all folds but one and judging on that one needs no second pass. First one degree for all cells of a system,
+then cell by cell whether a lower one is better (the effect of taking a block of features out of a ridge regression has
+a closed form), kept only if the refitted whole is better held out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Floats
+from scoremix.learning.moments import ridge_solve, squared_loss
+
+RIDGE = 1e-4
+"""Relative ridge on the Gram matrix of unit diagonal."""
+
+
+@dataclass(frozen=True)
+class System:
+    """Normal equations of one joint regression over `k` cells with `p` features each, in folds.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (folds, k * p, k * p)
+    cross : ndarray of shape (folds, k * p, d)
+    weight : ndarray of shape (folds,)
+    sizes : tuple of int
+        ``sizes[m]``: number of features of degree <= m; ``sizes[-1] == p``.
+    """
+
+    gram: Floats
+    cross: Floats
+    weight: Floats
+    sizes: tuple[int, ...]
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells k."""
+        return self.gram.shape[1] // self.sizes[-1]
+
+    def columns(self, degrees: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Indices of the features up to the given degree of every cell."""
+        p = self.sizes[-1]
+        return np.concatenate([j * p + np.arange(self.sizes[m]) for j, m in enumerate(degrees)])
+
+    def solve(self, columns: NDArray[np.intp], without: int | None = None) -> Floats:
+        """Ridge coefficients of `columns` from all folds, or all but one."""
+        pick = np.ix_(columns, columns)
+        gram, cross, weight = self.gram.sum(axis=0)[pick], self.cross.sum(axis=0)[columns], self.weight.sum()
+        if without is not None:
+            gram, cross = gram - self.gram[without][pick], cross - self.cross[without][columns]
+            weight = weight - self.weight[without]
+        return ridge_solve(gram, cross, float(weight), RIDGE)
+
+    def held_out_loss(self, columns: NDArray[np.intp]) -> float:
+        """Sum over the folds of the loss of the fit without that fold (relative to no fit at all)."""
+        pick = np.ix_(columns, columns)
+        return sum(
+            squared_loss(self.solve(columns, without=f), self.gram[f][pick], self.cross[f][columns])
+            for f in range(len(self.gram))
+        )
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Outcome of a selection: degrees (k,), coefficients (k, p, d) zero above them, held-out loss change."""
+
+    degrees: NDArray[np.intp]
+    coef: Floats
+    loss: float
+
+
+def select_degrees(system: System, candidates: tuple[int, ...]) -> Selected:
+    """Choose the degree of every cell.
+
+    Parameters
+    ----------
+    system : System
+    candidates : tuple of int
+        Degrees to try, increasing; one candidate is no choice.
+
+    Returns
+    -------
+    Selected
+    """
+    k, p = system.n_cells, system.sizes[-1]
+    degrees, columns, loss = _best_common(system, candidates)
+    if len(candidates) > 1 and k > 1 and degrees[0] > candidates[0]:
+        trimmed = _trim(system, columns, degrees, candidates)
+        fewer = system.columns(trimmed)
+        if len(fewer) < len(columns):
+            trimmed_loss = system.held_out_loss(fewer)
+            if trimmed_loss < loss:
+                degrees, columns, loss = trimmed, fewer, trimmed_loss
+    coef = np.zeros((k * p, system.cross.shape[2]))
+    coef[columns] = system.solve(columns)
+    return Selected(degrees, coef.reshape(k, p, -1), loss)
+
+
+def _best_common(
+    system: System, candidates: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], float]:
+    """One degree for all cells: the lowest held-out loss."""
+    best: tuple[NDArray[np.intp], NDArray[np.intp], float] | None = None
+    for m in candidates:
+        degrees = np.full(system.n_cells, m, dtype=np.intp)
+        columns = system.columns(degrees)
+        loss = system.held_out_loss(columns)
+        if best is None or loss < best[2]:
+            best = degrees, columns, loss
+    if best is None:
+        raise ValueError("There is no degree to choose from.")
+    return best
+
+
+def _trim(
+    system: System, columns: NDArray[np.intp], degrees: NDArray[np.intp], candidates: tuple[int, ...]
+) -> NDArray[np.intp]:
+    """Lower the degree of single cells where that lowers the held-out loss, each judged with the others as they are.
+
+    Taking the features S out of a fit with coefficients c and (regularised) Gram matrix A changes it by
+    ``-A^-1[:, S] (A^-1[S, S])^-1 c[S]``.
+    """
+    common = int(degrees[0])
+    q, lower = system.sizes[common], [m for m in candidates if m < common]
+    change = np.zeros((system.n_cells, len(lower)))
+    pick = np.ix_(columns, columns)
+    for f in range(len(system.gram)):
+        train = (system.gram.sum(axis=0) - system.gram[f])[pick]
+        ridge = RIDGE * np.maximum(np.diagonal(train), 1e-12 * max(float(np.diagonal(train).max()), 1e-300))
+        inverse = np.linalg.inv(train + np.diag(ridge))
+        coef = inverse @ (system.cross.sum(axis=0) - system.cross[f])[columns]
+        gram = system.gram[f][pick]
+        slope = gram @ coef - system.cross[f][columns]
+        for j in range(system.n_cells):
+            for i, m in enumerate(lower):
+                out = np.arange(j * q + system.sizes[m], (j + 1) * q)
+                step = -inverse[:, out] @ np.linalg.solve(inverse[np.ix_(out, out)], coef[out])
+                change[j, i] += 2 * np.sum(step * slope) + np.sum(step * (gram @ step))
+    best = np.argmin(change, axis=1)
+    gains = change[np.arange(system.n_cells), best] < 0
+    return np.where(gains, np.asarray(lower, dtype=np.intp)[best], degrees)

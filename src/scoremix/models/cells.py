@@ -1,0 +1,201 @@
+"""Cells: how space is cut up at one noise level, hard or soft.
+
+A polynomial is fitted per cell, so all a learner or a model asks of cells is a *partition* of noisy points: blocks of
+rows, with the cells that are active in each block and their weights. `Voronoi` cells (GKL, as published) make one block
+per cell. `SoftCells` weigh the cells by the responsibilities of Gaussians of one known variance; few cells make one
+dense block, many are walked in blocks of neighbouring cells, so that only pairs of cells that meet are ever multiplied
+(the block-sparse Gram matrix of the joint regression).
+
+Points are feature major, ``y`` of shape (d, n). The variance of a cell is that of the noise, ``noise_scale**2 +
+sigma**2``: a number, or one per point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Array, Floats, exp_in_place, indices_like, like, namespace, to_numpy
+
+DENSE_CELLS = 24
+"""Up to this many soft cells every row meets every cell in one block."""
+
+BLOCK_ROWS = 384
+"""Neighbouring cells are joined until a block has this many rows: fewer would be all overhead."""
+
+THRESHOLD = 1e-3
+"""Responsibilities below it are 0. It is subtracted from all of them, so that the weights stay continuous.
+(Half of 1/k where that is less: the largest responsibility always survives.)"""
+
+LOGIT_FLOOR = -600.0
+"""Far cells weigh exp(-600): not 0, yet no denormal numbers (they make products a hundred times slower)."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows ``start..stop`` of the ordered points, and the cells that are active there.
+
+    Attributes
+    ----------
+    start, stop : int
+        Range in the ordered points.
+    cells : ndarray of shape (a,)
+        Indices of the active cells.
+    weight : array of shape (a, stop - start) or None
+        Weights of these cells, summing to 1 over the cells; None for one cell of weight 1.
+    """
+
+    start: int
+    stop: int
+    cells: NDArray[np.intp]
+    weight: Array | None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Blocks that cover all points once, in the order `order` (None: as they came)."""
+
+    order: Array | None
+    blocks: tuple[Block, ...]
+
+    def arrange(self, columns: Array) -> Array:
+        """Bring the columns of an array (.., n) into the order of the blocks."""
+        return columns if self.order is None else namespace(columns).take(columns, self.order, axis=-1)
+
+    def restore(self, columns: Array) -> Array:
+        """Undo `arrange`."""
+        if self.order is None:
+            return columns
+        xp = namespace(columns)
+        return xp.take(columns, xp.argsort(self.order), axis=-1)
+
+
+class Cells(Protocol):
+    """What the regression and the models ask of cells."""
+
+    centers: Floats
+    weights: Floats
+
+    def partition(self, y: Array, variance: Array | float) -> Partition:
+        """Cut up the points y of shape (d, n)."""
+
+    def systems(self) -> tuple[int, int]:
+        """Number of independent regressions, and of cells in each."""
+
+
+@dataclass(frozen=True)
+class Voronoi:
+    """Hard cells: every point belongs to the nearest centre (GKL Algorithm 1).
+
+    Attributes
+    ----------
+    centers : ndarray of shape (k, d)
+    weights : ndarray of shape (k,)
+        Share of the points in every cell.
+    """
+
+    centers: Floats
+    weights: Floats
+
+    def systems(self) -> tuple[int, int]:
+        """Every cell is a regression of its own."""
+        return len(self.centers), 1
+
+    def labels(self, y: Array) -> Array:
+        """Index of the nearest centre of every point, shape (n,)."""
+        xp = namespace(y)
+        half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)
+        return xp.argmax(like(self.centers, y) @ y - half_norm[:, None], axis=0)
+
+    def partition(self, y: Array, variance: Array | float = 1.0) -> Partition:
+        """One block per cell that has points; the variance does not matter."""
+        labels = self.labels(y)
+        order = namespace(y).argsort(labels, stable=True)
+        ends = np.cumsum(np.bincount(to_numpy(labels), minlength=len(self.centers)))
+        starts = np.concatenate([[0], ends[:-1]])
+        return Partition(
+            order,
+            tuple(
+                Block(int(a), int(b), np.array([j]), None)
+                for j, (a, b) in enumerate(zip(starts, ends, strict=True))
+                if b > a
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class SoftCells:
+    """Soft cells: responsibilities of Gaussians of equal, known variance about the centres.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (k, d)
+        In an order in which neighbours are near in space (see `neighbour_order`).
+    weights : ndarray of shape (k,)
+        Positive, summing to 1.
+    """
+
+    centers: Floats
+    weights: Floats
+
+    def systems(self) -> tuple[int, int]:
+        """All cells are solved for together: their weights overlap."""
+        return 1, len(self.centers)
+
+    def responsibilities(self, y: Array, variance: Array | float) -> Array:
+        """Weights of the cells at every point, shape (k, n); cost O(n k d)."""
+        xp = namespace(y)
+        half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)
+        logits = like(self.centers, y) @ y
+        logits -= half_norm[:, None]
+        logits /= variance
+        logits += like(np.log(self.weights), y)[:, None]
+        logits -= xp.max(logits, axis=0)[None, :]
+        weight = exp_in_place(xp.clip(logits, LOGIT_FLOOR, 0.0))
+        weight /= xp.sum(weight, axis=0)[None, :]
+        return weight
+
+    def partition(self, y: Array, variance: Array | float) -> Partition:
+        """One dense block, or blocks of neighbouring cells where there are many."""
+        xp = namespace(y)
+        k = len(self.centers)
+        weight = self.responsibilities(y, variance)
+        weight -= min(THRESHOLD, 0.5 / k)
+        weight = xp.clip(weight, 0.0, 1.0)
+        weight /= xp.sum(weight, axis=0)[None, :]
+        if k <= DENSE_CELLS:
+            return Partition(None, (Block(0, int(y.shape[1]), np.arange(k), weight),))
+        top = xp.argmax(weight, axis=0)
+        order = xp.argsort(top, stable=True)
+        weight = xp.take(weight, order, axis=1)
+        ends = np.cumsum(np.bincount(to_numpy(top), minlength=k))
+        return Partition(order, tuple(self._sparse_blocks(weight, ends)))
+
+    @staticmethod
+    def _sparse_blocks(weight: Array, ends: NDArray[np.intp]) -> Iterator[Block]:
+        """Join the rows of neighbouring cells until a block is worth its overhead; keep the cells that reach it."""
+        xp = namespace(weight)
+        n, start = int(ends[-1]), 0
+        while start < n:
+            # The first cell boundary that leaves enough rows; a short rest joins the last block.
+            stop = int(ends[np.searchsorted(ends, min(start + BLOCK_ROWS, n))])
+            if n - stop < BLOCK_ROWS // 2:
+                stop = n
+            part = weight[:, start:stop]
+            cells = np.flatnonzero(to_numpy(xp.max(part, axis=1)) > 0)
+            yield Block(start, stop, cells, xp.take(part, indices_like(cells, part), axis=0))
+            start = stop
+
+
+def neighbour_order(centers: Floats) -> NDArray[np.intp]:
+    """Order points so that neighbours in the order are near in space: halve along the widest axis, recursively."""
+    if len(centers) <= 2:
+        return np.arange(len(centers))
+    axis = int(np.argmax(np.ptp(centers, axis=0)))
+    by_axis = np.argsort(centers[:, axis], kind="stable")
+    low, high = by_axis[: len(by_axis) // 2], by_axis[len(by_axis) // 2 :]
+    return np.concatenate([low[neighbour_order(centers[low])], high[neighbour_order(centers[high])]])

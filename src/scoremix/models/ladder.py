@@ -1,0 +1,140 @@
+"""The ladder: models by decreasing noise level, asked as one denoiser at any ``(y, sigma)``.
+
+Samplers, metrics, plots and estimators know nothing else. At a learnt level its model answers; between two levels both
+answer and are blended linearly in log sigma; below the lowest level that one continues down to 0; above the highest the
+moment-matched Gaussian takes over. Directions outside the frame's subspace are exactly Gaussian at every level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
+from scoremix.models.piecewise import PiecewisePolynomial
+from scoremix.models.subspace import Subspace
+
+CHUNK_ROWS = 8192
+"""Rows evaluated at a time: memory stays bounded whatever is asked."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A learnt score at every noise level.
+
+    Attributes
+    ----------
+    sigmas : ndarray of shape (L,)
+        Decreasing noise levels, all > 0.
+    levels : tuple of PiecewisePolynomial
+        One model per level, in the coordinates of `frame`.
+    frame : Subspace
+        Mean, leading subspace and noise of the data.
+    """
+
+    sigmas: Floats
+    levels: tuple[PiecewisePolynomial, ...]
+    frame: Subspace
+
+    @property
+    def noise_scale(self) -> float:
+        """Standard deviation sigma0 of the noise in the data."""
+        return self.frame.noise_scale
+
+    def centers(self, level: int) -> Floats:
+        """Centres of the cells of one level, shape (k, d)."""
+        return np.asarray(self.frame.embed(self.levels[level].cells.centers.T))
+
+    def weights(self, level: int) -> Floats:
+        """Weights of the cells of one level, shape (k,), summing to 1."""
+        return self.levels[level].cells.weights
+
+    def inside(self) -> Ladder:
+        """The same ladder in the coordinates of its frame: what samplers walk, rank r instead of d."""
+        r = self.frame.rank
+        frame = Subspace(np.zeros(r), np.eye(r), self.frame.variances, self.noise_scale)
+        return Ladder(self.sigmas, self.levels, frame)
+
+    def posterior_mean(self, y: Array, sigma: Array | float) -> Array:
+        """``E[mu | y]`` for rows y of shape (n, d) = data + sigma z; sigma a number or shape (n,)."""
+
+        def one(rows: Array, level: Array | float) -> Array:
+            return self.frame.embed(self._posterior_mean(self.frame.encode(rows), level))
+
+        return _by_chunks(one, y, sigma)
+
+    def score(self, y: Array, sigma: Array | float) -> Array:
+        """Score ``grad log q_sigma(y)`` of the data's law at level sigma, shape (n, d)."""
+
+        def one(rows: Array, level: Array | float) -> Array:
+            coordinates = self.frame.encode(rows)
+            variance = self.noise_scale**2 + level**2
+            inside = (self._posterior_mean(coordinates, level) - coordinates) / variance
+            score = self.frame.lift(inside)
+            if not self.frame.is_whole:
+                outside = self.frame.residual(rows, coordinates)
+                score -= outside / (variance if isinstance(variance, float) else variance[:, None])
+            return score
+
+        return _by_chunks(one, y, sigma)
+
+    def denoise(self, y: Array, sigma: Array | float) -> Array:
+        """``E[x | y] = y + sigma^2 score(y, sigma)``: the clean sample (Tweedie), shape (n, d)."""
+        t = sigma**2
+        return y + (t if isinstance(t, float | int) else t[:, None]) * self.score(y, sigma)
+
+    def _posterior_mean(self, y: Array, sigma: Array | float) -> Array:
+        """Posterior mean in the coordinates of the frame, (r, n) -> (r, n)."""
+        if isinstance(sigma, float | int):
+            return self._at(y, float(sigma))
+        xp = namespace(y)
+        # Rows are answered bracket by bracket: 0 above the ladder, i between level i - 1 and i, L below it.
+        brackets = np.searchsorted(-self.sigmas, -to_numpy(sigma), side="left")
+        order = np.argsort(brackets, kind="stable")
+        edges = np.flatnonzero(np.diff(brackets[order])) + 1
+        parts = []
+        for rows in np.split(order, edges):
+            index = indices_like(rows, y)
+            part = xp.take(y, index, axis=1)
+            parts.append(self._in_bracket(part, xp.take(sigma, index), int(brackets[rows[0]])))
+        return xp.take(xp.concat(parts, axis=1), indices_like(np.argsort(order), y), axis=1)
+
+    def _at(self, y: Array, sigma: float) -> Array:
+        exact = np.flatnonzero(np.isclose(self.sigmas, sigma, rtol=1e-9, atol=0.0))
+        if len(exact):
+            return self.levels[exact[0]].posterior_mean(y, sigma)
+        return self._in_bracket(y, sigma, int(np.searchsorted(-self.sigmas, -sigma, side="left")))
+
+    def _in_bracket(self, y: Array, sigma: Array | float, bracket: int) -> Array:
+        """Answer between level ``bracket - 1`` (above) and ``bracket`` (below)."""
+        if bracket == 0:
+            return self._gaussian(y, sigma)
+        above = self.levels[bracket - 1].posterior_mean(y, sigma)
+        if bracket == len(self.sigmas):
+            return above
+        low, high = np.log(self.sigmas[bracket]), np.log(self.sigmas[bracket - 1])
+        log = np.log(sigma) if isinstance(sigma, float) else namespace(y).log(sigma)
+        share = (log - low) / (high - low)
+        return share * above + (1 - share) * self.levels[bracket].posterior_mean(y, sigma)
+
+    def _gaussian(self, y: Array, sigma: Array | float) -> Array:
+        """Posterior mean under the moment-matched Gaussian: the axes of the frame are its principal axes."""
+        variances = like(self.frame.variances, y)[:, None]
+        signal = namespace(y).clip(variances - self.noise_scale**2, 0.0, None)
+        return y * signal / (signal + (self.noise_scale**2 + sigma**2))
+
+
+def _by_chunks(function: Callable[[Array, Array | float], Array], y: Array, sigma: Array | float) -> Array:
+    """Apply a row-wise function to chunks of rows."""
+    n = int(y.shape[0])
+    if n <= CHUNK_ROWS:
+        return function(y, sigma)
+    xp = namespace(y)
+    starts = range(0, n, CHUNK_ROWS)
+    parts = [
+        function(y[a : a + CHUNK_ROWS, :], sigma if isinstance(sigma, float | int) else sigma[a : a + CHUNK_ROWS])
+        for a in starts
+    ]
+    return xp.concat(parts, axis=0)

@@ -1,0 +1,119 @@
+"""The piecewise polynomial of one noise level.
+
+Per cell j a polynomial P_j of the local coordinate ``u = (y - c_j) / s`` with ``s**2 = noise_scale**2 + sigma**2``:
+
+    g(y) = sum_j r_j(y) (c_j + s P_j(clip(u)))        posterior mean  E[mu | y]
+    score(y) = (g(y) - y) / s**2
+
+with r_j hard or soft (`cells`). This is GKL's parametrisation, g rather than the score being polynomial, and it is what
+makes few coefficients enough: degree 0 *is* the exact form of a mixture, and where no coefficient is learnt the cell
+falls back to the Gaussian about its own centre. A polynomial extrapolates wildly, so u is clipped to a trust radius;
+beyond it g stays constant, which is the tail of a Gaussian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Array, Floats, like, namespace
+from scoremix.features import Hermite
+from scoremix.models.cells import Block, Cells, Partition
+
+TRUST_RADIUS = 4.5
+"""Local coordinates are clipped to this many standard deviations of the noise."""
+
+
+def design(
+    cells: Cells, partition: Partition, features: Hermite, y: Array, scale: Array | float
+) -> Iterator[tuple[Block, Array]]:
+    """Walk the blocks of the design matrix: rows sorted by cell, columns = active cells x features.
+
+    Parameters
+    ----------
+    cells, partition
+        The cells, and how they cut up y.
+    features : Hermite
+    y : array of shape (d, n)
+        Points, arranged as the partition says.
+    scale : float or array of shape (n,)
+        Standard deviation s of the noise in y.
+
+    Yields
+    ------
+    block : Block
+    matrix : array of shape (a, p, rows)
+        Feature p of active cell a, times the weight of the cell.
+    """
+    xp = namespace(y)
+    for block in partition.blocks:
+        if features.degree == 0:
+            # The only feature is the weight itself: no local coordinate is needed.
+            weight = block.weight if block.weight is not None else xp.ones_like(y[:1, block.start : block.stop])
+            yield block, weight[:, None, :]
+            continue
+        at = like(cells.centers[block.cells], y)
+        u = y[None, :, block.start : block.stop] - at[:, :, None]
+        u /= scale if isinstance(scale, float) else scale[block.start : block.stop]
+        yield block, features(clip_to_ball(u, TRUST_RADIUS), block.weight)
+
+
+def clip_to_ball(u: Array, radius: float) -> Array:
+    """Shrink the vectors along axis -2 to length <= `radius`; u may be overwritten."""
+    xp = namespace(u)
+    squared = xp.sum(u * u, axis=-2, keepdims=True)
+    if bool(xp.max(squared) > radius**2):
+        u *= radius / xp.sqrt(xp.clip(squared, radius**2, None))
+    return u
+
+
+@dataclass(frozen=True)
+class PiecewisePolynomial:
+    """Posterior mean at one noise level, in the coordinates of the frame.
+
+    Attributes
+    ----------
+    cells : Cells
+        Voronoi or SoftCells with k centres.
+    features : Hermite
+        Up to the largest degree of any cell.
+    coef : ndarray of shape (k, p, d)
+        Coefficients, 0 above the degree of a cell.
+    degrees : ndarray of shape (k,)
+        Degree chosen in every cell.
+    noise_scale : float
+        Standard deviation sigma0 of the noise in the data.
+    """
+
+    cells: Cells
+    features: Hermite
+    coef: Floats
+    degrees: NDArray[np.intp]
+    noise_scale: float
+
+    def posterior_mean(self, y: Array, sigma: Array | float) -> Array:
+        """Evaluate ``E[mu | y]`` for y of shape (d, n) at noise level sigma (a number, or shape (n,)).
+
+        The level the coefficients were learnt at need not be `sigma`: cells and local coordinates scale with it, which
+        is exact for a Gaussian and continues the level to neighbouring ones. Cost O(n (k d + a p d)), a the number of
+        cells active in a block.
+        """
+        xp = namespace(y)
+        variance = self.noise_scale**2 + sigma**2
+        partition = self.cells.partition(y, variance)
+        if not isinstance(variance, float):
+            variance = partition.arrange(variance)
+        scale = variance**0.5
+        centers, coef = self.cells.centers.T, self.coef.reshape(-1, self.coef.shape[2]).T
+        p, parts = self.coef.shape[1], []
+        for block, matrix in design(self.cells, partition, self.features, partition.arrange(y), scale):
+            columns = (block.cells[:, None] * p + np.arange(p)).ravel()
+            polynomial = like(coef[:, columns], y) @ xp.reshape(matrix, (len(columns), -1))
+            polynomial *= scale if isinstance(scale, float) else scale[block.start : block.stop]
+            # Feature 0 is the weight of the cell itself, so the first rows of the matrix carry the centres.
+            polynomial += like(centers[:, block.cells], y) @ matrix[:, 0, :]
+            parts.append(polynomial)
+        return partition.restore(parts[0] if len(parts) == 1 else xp.concat(parts, axis=1))

@@ -1,0 +1,77 @@
+"""The tree of cells: how the cells of a ladder split as the noise falls.
+
+At a high noise level one cell holds everything; at the lowest there is one for each separate part of the
+data. A cell's parent is the nearest cell one level up; what becomes of a cell is known from its descendants.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from scoremix.arrays import Floats
+from scoremix.models.ladder import Ladder
+
+Labels = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class SplitTree:
+    """Cells at every noise level, with parents; lists run over the L levels, from the highest noise down.
+
+    Parameters
+    ----------
+    sigmas : ndarray of shape (L,)
+        Noise levels, decreasing.
+    centers : list of ndarray of shape (k_i, d)
+        Centres of the cells.
+    weights : list of ndarray of shape (k_i,)
+        Their shares of the points.
+    parents : list of ndarray of shape (k_i,)
+        Index of each cell's parent at the level above; empty at the top.
+    outcomes : list of ndarray of shape (k_i, n_cells)
+        Which shares of a cell end in which final cell; rows sum to 1.
+    """
+
+    sigmas: Floats
+    centers: list[Floats]
+    weights: list[Floats]
+    parents: list[Labels]
+    outcomes: list[Floats]
+
+    @classmethod
+    def of(cls, ladder: Ladder, label: Callable[[Floats], Labels], n_cells: int) -> Self:
+        """Link the cells of a ladder.
+
+        Parameters
+        ----------
+        ladder : Ladder
+            Models by decreasing noise level.
+        label : callable
+            ``label(points)`` says in which final cell points lie, 0 <= label < n_cells.
+        n_cells : int
+            Number of final cells.
+
+        Returns
+        -------
+        SplitTree
+            The tree; a cell without children has its own label as outcome.
+        """
+        sigmas = np.asarray(ladder.sigmas)
+        centers = [np.asarray(ladder.centers(level)) for level in range(len(sigmas))]
+        weights = [np.asarray(ladder.weights(level)) for level in range(len(sigmas))]
+        parents: list[Labels] = [np.empty(0, dtype=np.intp)]
+        parents += [cdist(below, above).argmin(axis=1) for above, below in pairwise(centers)]
+        outcomes = [np.eye(n_cells)[label(cells)] for cells in centers]
+        for level in reversed(range(1, len(sigmas))):
+            flow = np.zeros((len(centers[level - 1]), n_cells))
+            np.add.at(flow, parents[level], weights[level][:, None] * outcomes[level])
+            total = flow.sum(axis=1, keepdims=True)
+            outcomes[level - 1] = np.where(
+                total > 0, flow / np.where(total > 0, total, 1), outcomes[level - 1]
+            )
+        return cls(sigmas, centers, weights, parents, outcomes)

@@ -1,0 +1,108 @@
+"""The frame of a model: its leading subspace, and the exact Gaussian around it.
+
+Data ``mu + noise_scale z`` whose centres span few dimensions are interesting only in that span: in every other direction
+they are exactly ``N(mean, noise_scale**2)``. The frame is the mean, the leading eigenvectors of the covariance and the
+eigenvalues; models live in its coordinates (rank r instead of d), the complement is handled in closed form.
+
+GKL, Theorem 1.2 (projection on the top singular subspace). The rank is where the spectrum leaves the edge of the
+Marchenko-Pastur law of pure noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.arrays import Array, Floats, like
+
+EDGE_SLACK = 1.02
+"""Eigenvalues count as signal above this times the Marchenko-Pastur edge."""
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """An affine subspace with orthonormal axes, and the noise around it.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (d,)
+    basis : ndarray of shape (d, r)
+        Orthonormal columns.
+    variances : ndarray of shape (r,)
+        Variance of the data along each axis.
+    noise_scale : float
+        Standard deviation of the data in every direction of the complement.
+    """
+
+    mean: Floats
+    basis: Floats
+    variances: Floats
+    noise_scale: float
+
+    @property
+    def n_features(self) -> int:
+        """Dimension d of the space."""
+        return int(self.basis.shape[0])
+
+    @property
+    def rank(self) -> int:
+        """Dimension r of the subspace."""
+        return int(self.basis.shape[1])
+
+    @property
+    def is_whole(self) -> bool:
+        """True where there is no complement."""
+        return self.rank == self.n_features
+
+    def encode(self, x: Array) -> Array:
+        """Coordinates in the subspace, feature major: (n, d) -> (r, n)."""
+        return like(self.basis.T, x) @ (x - like(self.mean, x)[None, :]).T
+
+    def embed(self, coordinates: Array) -> Array:
+        """Points of the subspace from their coordinates: (r, n) -> (n, d)."""
+        return like(self.mean, coordinates)[None, :] + coordinates.T @ like(self.basis.T, coordinates)
+
+    def lift(self, direction: Array) -> Array:
+        """Vectors of the subspace from their coordinates: (r, n) -> (n, d)."""
+        return direction.T @ like(self.basis.T, direction)
+
+    def residual(self, x: Array, coordinates: Array) -> Array:
+        """Part of ``x - mean`` outside the subspace, shape (n, d)."""
+        return x - self.embed(coordinates)
+
+
+def leading_subspace(
+    mean: Floats,
+    covariance: Floats,
+    effective_rows: float,
+    noise_scale: float,
+    rank: int | None = None,
+) -> Subspace:
+    """Choose the subspace that noise alone does not explain.
+
+    Parameters
+    ----------
+    mean, covariance : ndarray of shape (d,) and (d, d)
+        Moments of the data.
+    effective_rows : float
+        Number of rows behind them.
+    noise_scale : float
+        Standard deviation sigma0 of the isotropic noise in the data.
+    rank : int, optional
+        Dimension of the subspace; by default the number of eigenvalues above
+        ``1.02 (1 + sqrt(d / n))^2 sigma0^2``, at least 1.
+
+    Returns
+    -------
+    Subspace
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    if rank is None:
+        edge = EDGE_SLACK * (1 + np.sqrt(len(mean) / effective_rows)) ** 2 * noise_scale**2
+        rank = max(1, int(np.count_nonzero(values > edge)))
+    basis = vectors[:, :rank]
+    # Eigenvectors are defined up to sign: the largest entry of each is made positive, so that runs can be compared.
+    signs = np.sign(basis[np.argmax(np.abs(basis), axis=0), np.arange(rank)])
+    return Subspace(mean, np.ascontiguousarray(basis * signs), np.maximum(values[:rank], 0.0), float(noise_scale))

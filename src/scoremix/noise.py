@@ -1,0 +1,109 @@
+"""Noise levels, schedules and the noise itself.
+
+One convention everywhere: variance exploding, ``y = x + sigma z`` with ``z ~ N(0, I)`` and ``t = sigma**2``; `sigma`
+is the only clock. Ornstein-Uhlenbeck (variance preserving) time is converted at the edge: the process
+``x_tau = exp(-tau) x_0 + sqrt(1 - exp(-2 tau)) z`` is ``exp(-tau) y`` at ``sigma**2 = exp(2 tau) - 1``.
+
+Noise is keyed by *row*, not by chunk: rows are numbered from 0 and every block of `BLOCK` rows has a random stream of
+its own, so that neither the chunk size nor the number of threads changes what is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scoremix.arrays import Array, Floats, like
+
+BLOCK = 4096
+"""Rows that share one random stream; chunks that are multiples of it draw no number twice."""
+
+
+def geometric_levels(sigma_max: float, sigma_min: float, n_levels: int) -> Floats:
+    """Return `n_levels` noise levels, decreasing geometrically from `sigma_max` to `sigma_min`."""
+    return np.geomspace(sigma_max, sigma_min, n_levels)
+
+
+def paper_levels(sigma_max: float, sigma_min: float, n_levels: int, noise_scale: float = 1.0) -> Floats:
+    """Return the schedule of GKL: geometric in ``t + noise_scale**2`` at large t, geometric in t near 0.
+
+    Parameters
+    ----------
+    sigma_max, sigma_min : float
+        First and last level, ``sigma_max > sigma_min > 0``.
+    n_levels : int
+        Number of levels, at least 2.
+    noise_scale : float
+        Standard deviation sigma0 of the noise that the data themselves carry; the two regimes meet at
+        ``t = sigma0**2``.
+
+    Returns
+    -------
+    ndarray of shape (n_levels,)
+        Decreasing noise levels; one common ratio is used in both regimes.
+
+    References
+    ----------
+    Gatmiry, Kelner and Lee (arXiv 2404.18869), Algorithm 1 and its schedule.
+    """
+    unit = noise_scale**2
+
+    def clock(t: Floats) -> Floats:  # log(t + 1) above t = 1, log(t) + const below; continuous and increasing
+        return np.where(t > 1, np.log1p(t), np.log(np.minimum(t, 1)) + np.log(2))
+
+    ends = clock(np.array([sigma_max**2, sigma_min**2]) / unit)
+    ticks = np.linspace(ends[0], ends[1], n_levels)
+    t = unit * np.where(ticks > np.log(2), np.expm1(ticks), np.exp(ticks) / 2)
+    sigmas = np.sqrt(t)
+    sigmas[0], sigmas[-1] = sigma_max, sigma_min  # the ends exactly, not to rounding
+    return sigmas
+
+
+def sigma_from_ou_time(tau: float | Floats) -> float | Floats:
+    """Convert Ornstein-Uhlenbeck time to a noise level: ``sigma = sqrt(exp(2 tau) - 1)``."""
+    return np.sqrt(np.expm1(2 * np.asarray(tau, dtype=np.float64)))[()]
+
+
+def ou_time_from_sigma(sigma: float | Floats) -> float | Floats:
+    """Convert a noise level to Ornstein-Uhlenbeck time: ``tau = log(1 + sigma**2) / 2``."""
+    return (0.5 * np.log1p(np.asarray(sigma, dtype=np.float64) ** 2))[()]
+
+
+def normal_rows(seed: tuple[int, ...], start: int, stop: int, n_features: int, x: Array) -> Array:
+    """Draw the standard normal noise of the rows ``start..stop``, feature major.
+
+    Parameters
+    ----------
+    seed : tuple of int
+        Key of the stream (model seed, level, draw).
+    start, stop : int
+        Row numbers; the same row gets the same noise whatever the chunk it is drawn in.
+    n_features : int
+        Number of features d.
+    x : array
+        The noise comes in the library, on the device and in the precision of `x`.
+
+    Returns
+    -------
+    array of shape (n_features, stop - start)
+    """
+    pieces = []
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        stream = np.random.Generator(np.random.SFC64(np.random.SeedSequence((*seed, block))))
+        first, last = max(start - block * BLOCK, 0), min(stop - block * BLOCK, BLOCK)
+        # Only the rows up to `last` are drawn: a stream is read from its start, row by row.
+        rows = stream.standard_normal((last, n_features))[first:]
+        pieces.append(rows.T)
+    return like(np.ascontiguousarray(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)), x)
+
+
+def antithetic(x: Array, z: Array, sigma: float) -> Iterator[tuple[Array, int]]:
+    """Yield the pair ``x + sigma z`` and ``x - sigma z`` with the sign of the noise.
+
+    Both members of a pair are used in every sum: what is odd in z cancels exactly, which keeps the regression
+    targets harmless as sigma goes to 0.
+    """
+    step = sigma * z
+    yield x + step, 1
+    yield x - step, -1

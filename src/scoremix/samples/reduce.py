@@ -1,0 +1,97 @@
+"""Map a statistic over the chunks of a source and add up.
+
+This is the one idea of every learner here. A *statistic* takes a chunk and returns a value that can be added; the sum
+over all chunks is handed to a small solve. Chunks go to a pool of threads, each with BLAS pinned to one thread (array
+libraries release the interpreter lock inside their calls; nested BLAS threads would fight). Sums are always added in
+the order of the rows, so the number of threads does not change a single bit of the result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Protocol, Self, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from scoremix.samples.source import Chunk, Source
+
+
+class Additive(Protocol):
+    """A mergeable value: what a statistic returns."""
+
+    def __add__(self, other: Self, /) -> Self:
+        """Merge the sums of two sets of rows."""
+
+
+S = TypeVar("S", bound=Additive)
+
+
+def available_threads() -> int:
+    """Number of processors this process may use, or ``OMP_NUM_THREADS`` where that is set lower."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cpus, int(asked))) if asked.isdigit() and int(asked) > 0 else cpus
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # finding the libraries takes milliseconds: once
+
+
+@contextmanager
+def single_blas_thread() -> Iterator[None]:
+    """Pin BLAS to one thread: the chunks are what runs in parallel."""
+    with _controller().limit(limits=1):
+        yield
+
+
+def accumulate(
+    statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: int, n_threads: int | None = None
+) -> S:
+    """Add up `statistic` over all chunks of `source`.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes a `Chunk`, returns an additive value; must not change its input.
+    source : Source
+        Where the rows come from; at least one row.
+    chunk_rows : int
+        Rows per chunk.
+    n_threads : int, optional
+        Threads over chunks; `available_threads` by default. No more than there are chunks are started.
+
+    Returns
+    -------
+    additive
+        The sum, in the order of the rows.
+    """
+    n_chunks = -(-source.n_rows // chunk_rows)
+    threads = max(1, min(n_threads or available_threads(), n_chunks))
+    total: S | None = None
+    with single_blas_thread():
+        for value in _mapped(statistic, source.chunks(chunk_rows), threads):
+            total = value if total is None else total + value
+    if total is None:
+        raise ValueError("The source has no rows.")
+    return total
+
+
+def _mapped(statistic: Callable[[Chunk], S], chunks: Iterator[Chunk], threads: int) -> Iterator[S]:
+    """Map in row order, with at most one chunk waiting per thread, so that memory does not grow with the rows."""
+    if threads == 1:
+        yield from map(statistic, chunks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[S]] = deque()
+        for chunk in chunks:
+            pending.append(pool.submit(statistic, chunk))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

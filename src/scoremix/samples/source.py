@@ -1,0 +1,126 @@
+"""Sources: samples that can be walked in chunks, as often as a learner needs.
+
+A source knows its shape, yields `Chunk` values in row order and can fetch single rows. That is all a learner asks, so
+files and clusters join by implementing the same four members; here are arrays in memory and memory maps, which are
+never copied whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Array, as_floating, indices_like, is_foreign, like, namespace, to_numpy
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of a source.
+
+    Attributes
+    ----------
+    start : int
+        Row number of the first row.
+    x : array of shape (n, d)
+        The samples, floating.
+    weight : array of shape (n,) or None
+        Their weights; None where all are 1.
+    """
+
+    start: int
+    x: Array
+    weight: Array | None
+
+    @property
+    def stop(self) -> int:
+        """One past the last row number."""
+        return self.start + int(self.x.shape[0])
+
+
+class Source(Protocol):
+    """What every learner asks of its samples."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows n."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns d."""
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """Walk all rows in order, `rows` at a time (fewer at the end)."""
+
+    def draw(self, size: int, rng: np.random.Generator) -> Array:
+        """Draw `size` distinct rows, with probability proportional to weight; all of them where there are fewer."""
+
+
+class ArraySource:
+    """Samples in memory, in a memory map or on a device.
+
+    Parameters
+    ----------
+    x : array of shape (n, d)
+        Any array-API array; NumPy memory maps are read chunk by chunk.
+    weight : array of shape (n,), optional
+        Non-negative weights.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a weight is negative, not finite, or all are zero.
+    """
+
+    def __init__(self, x: Array, weight: Array | None = None) -> None:
+        if x.ndim != 2:
+            raise ValueError(f"X has {x.ndim} dimension(s), but samples are rows of a table: reshape it to (n, d).")
+        self._x = x
+        self._weight = None if weight is None else _checked_weight(weight, int(x.shape[0]))
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows n."""
+        return int(self._x.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns d."""
+        return int(self._x.shape[1])
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """Walk all rows in order, `rows` at a time."""
+        for start in range(0, self.n_rows, rows):
+            x = self._floating(self._x[start : start + rows, :])
+            weight = None if self._weight is None else like(self._weight[start : start + rows], x)
+            yield Chunk(start, x, weight)
+
+    def draw(self, size: int, rng: np.random.Generator) -> Array:
+        """Draw distinct rows, in row order, with probability proportional to weight."""
+        weight = self._weight
+        eligible = self.n_rows if weight is None else int(np.count_nonzero(weight))
+        p = None if weight is None else weight / weight.sum()
+        rows = np.sort(rng.choice(self.n_rows, size=min(size, eligible), replace=False, p=p, shuffle=False))
+        if is_foreign(self._x):
+            return self._floating(namespace(self._x).take(self._x, indices_like(rows, self._x), axis=0))
+        return self._floating(self._x[rows])
+
+    @staticmethod
+    def _floating(x: Array) -> Array:
+        # A slice of a memory map is still one: np.asarray drops the subclass, reading happens with the first use.
+        return as_floating(x if is_foreign(x) else np.asarray(x))
+
+
+def _checked_weight(weight: Array, n_rows: int) -> NDArray[np.float64]:
+    """Weights as NumPy numbers: they are few beside the samples, and are only read in slices."""
+    w = np.asarray(to_numpy(weight) if is_foreign(weight) else weight, dtype=np.float64)
+    if w.shape != (n_rows,):
+        raise ValueError(f"sample_weight has shape {w.shape}, but X has {n_rows} rows: give one weight per row.")
+    if not np.all(np.isfinite(w)) or np.any(w < 0):
+        raise ValueError("sample_weight has negative or non-finite entries: weights must be numbers >= 0.")
+    if not np.any(w > 0):
+        raise ValueError("sample_weight is zero everywhere: at least one row must count.")
+    return w

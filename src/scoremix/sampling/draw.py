@@ -1,0 +1,58 @@
+"""Draw samples from a ladder, in blocks of rows that each have a random stream of their own.
+
+A sampler walks only the coordinates of the frame's subspace; the complement is exactly Gaussian and is added at the
+end. Blocks are independent, so threads share them, and neither their number nor the memory grows with what is asked:
+the first m of n samples are the same whatever n is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from scoremix.arrays import Array, Floats
+from scoremix.models.ladder import Ladder
+from scoremix.samples.reduce import available_threads, single_blas_thread
+
+BLOCK_ROWS = 8192
+"""Samples that share one random stream."""
+
+
+def draw(ladder: Ladder, n_samples: int, sampler: Callable[..., Array], sigmas: Floats, seed: int) -> Floats:
+    """Draw samples of the data's law.
+
+    Parameters
+    ----------
+    ladder : Ladder
+    n_samples : int
+    sampler : callable
+        One of `scoremix.sampling`.
+    sigmas : ndarray
+        Decreasing levels; the walk starts from the moment-matched Gaussian at the first.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples, d)
+    """
+    out = np.empty((n_samples, ladder.frame.n_features))
+    inside = ladder.inside()
+
+    def fill(block: int) -> None:
+        rows = out[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+        rng = np.random.default_rng(np.random.SeedSequence((seed, block)))
+        # Always a whole block: a shorter last one would shift the random numbers of the sampler.
+        start = rng.standard_normal((BLOCK_ROWS, ladder.frame.rank))[: len(rows)]
+        start *= np.sqrt(ladder.frame.variances + sigmas[0] ** 2)
+        coordinates = sampler(inside.denoise, start, sigmas, rng, noise_scale=ladder.noise_scale)
+        rows[:] = ladder.frame.embed(coordinates.T)
+        if not ladder.frame.is_whole:
+            noise = ladder.noise_scale * rng.standard_normal(rows.shape)
+            rows += noise - (noise @ ladder.frame.basis) @ ladder.frame.basis.T
+
+    blocks = range(-(-n_samples // BLOCK_ROWS))
+    with single_blas_thread(), ThreadPoolExecutor(min(available_threads(), len(blocks))) as pool:
+        list(pool.map(fill, blocks))
+    return out
