@@ -1,1 +1,6 @@
-"""scoremix."""
+"""scoremix: learn mixtures of Gaussians with diffusion models."""
+
+from scoremix.estimators import DiffusionMixture, load
+
+__version__ = "0.1.0"
+__all__ = ["DiffusionMixture", "load"]

@@ -1,8 +1,7 @@
 """Draw samples from a ladder, in blocks of rows that each have a random stream of their own.
 
 A sampler walks only the coordinates of the frame's subspace; the complement is exactly Gaussian and is added at the
-end. Blocks are independent, so threads share them, and neither their number nor the memory grows with what is asked:
-the first m of n samples are the same whatever n is.
+end. Blocks are independent, so threads share them without changing a single number.
 """
 
 from __future__ import annotations
@@ -43,9 +42,7 @@ def draw(ladder: Ladder, n_samples: int, sampler: Callable[..., Array], sigmas: 
     def fill(block: int) -> None:
         rows = out[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
         rng = np.random.default_rng(np.random.SeedSequence((seed, block)))
-        # Always a whole block: a shorter last one would shift the random numbers of the sampler.
-        start = rng.standard_normal((BLOCK_ROWS, ladder.frame.rank))[: len(rows)]
-        start *= np.sqrt(ladder.frame.variances + sigmas[0] ** 2)
+        start = rng.standard_normal((len(rows), ladder.frame.rank)) * np.sqrt(ladder.frame.variances + sigmas[0] ** 2)
         coordinates = sampler(inside.denoise, start, sigmas, rng, noise_scale=ladder.noise_scale)
         rows[:] = ladder.frame.embed(coordinates.T)
         if not ladder.frame.is_whole:

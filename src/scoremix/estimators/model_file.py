@@ -1,0 +1,136 @@
+"""A fitted DiffusionMixture as arrays and a JSON header, and back.
+
+The header holds parameters and names, the arrays everything learnt. `unpack` checks shapes, so a file that was tampered
+with is refused instead of failing later.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Floats
+from scoremix.features import Hermite
+from scoremix.learning.clusters import Clusters
+from scoremix.models.cells import Cells, SoftCells, Voronoi
+from scoremix.models.ladder import Ladder
+from scoremix.models.piecewise import PiecewisePolynomial
+from scoremix.models.subspace import Subspace
+from scoremix.samples.files import Columns
+
+CELLS: dict[str, type[SoftCells] | type[Voronoi]] = {"soft": SoftCells, "hard": Voronoi}
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Fitted(Protocol):
+    """What is stored of a fitted estimator."""
+
+    ladder_: Ladder
+    denoising_loss_: Floats
+    n_features_in_: int
+    _clusters: Clusters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor parameters."""
+
+
+def pack(model: Fitted, columns: Columns | None) -> tuple[dict[str, Any], Arrays]:
+    """Return header and arrays of a fitted model.
+
+    A `random_state` that is not an integer is stored as None: generators cannot be written down, and the fit is done.
+    """
+    params = model.get_params()
+    seed = params["random_state"]
+    params["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
+    frame, clusters = model.ladder_.frame, model._clusters
+    names = getattr(model, "feature_names_in_", None)
+    header = {
+        "params": params,
+        "noise_scale": frame.noise_scale,
+        "feature_names": None if names is None else [str(name) for name in names],
+        "columns": None
+        if columns is None
+        else {"names": columns.names, "location": columns.location, "scale": columns.scale},
+    }
+    arrays: Arrays = {
+        "sigmas": model.ladder_.sigmas,
+        "denoising_loss": model.denoising_loss_,
+        "frame.mean": frame.mean,
+        "frame.basis": frame.basis,
+        "frame.variances": frame.variances,
+        "clusters.cell_centers": clusters.cells.centers,
+        "clusters.cell_weights": clusters.cells.weights,
+        "clusters.cluster": clusters.cluster,
+        "clusters.centers": clusters.centers,
+        "clusters.weights": clusters.weights,
+    }
+    for i, level in enumerate(model.ladder_.levels):
+        arrays |= {
+            f"level{i}.centers": level.cells.centers,
+            f"level{i}.weights": level.cells.weights,
+            f"level{i}.degrees": level.degrees,
+            f"level{i}.coef": level.coef,
+        }
+    return header, arrays
+
+
+def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return constructor parameters and fitted attributes.
+
+    Raises
+    ------
+    ValueError
+        If something is missing, or shapes do not fit together.
+    """
+    try:
+        params, columns, names = header["params"], header["columns"], header["feature_names"]
+        frame = Subspace(
+            arrays["frame.mean"], arrays["frame.basis"], arrays["frame.variances"], float(header["noise_scale"])
+        )
+        cells = CELLS[params["gates"]]
+        levels = tuple(_level(arrays, i, cells, frame) for i in range(len(arrays["sigmas"])))
+        clusters = Clusters(
+            Voronoi(arrays["clusters.cell_centers"], arrays["clusters.cell_weights"]),
+            arrays["clusters.cluster"],
+            arrays["clusters.centers"],
+            arrays["clusters.weights"],
+        )
+        _check(frame.basis.shape == (len(frame.mean), len(frame.variances)))
+        _check(clusters.cells.centers.shape == (len(clusters.cluster), frame.rank))
+        _check(clusters.centers.shape == (len(clusters.weights), frame.n_features))
+        _check(0 <= clusters.cluster.min() and clusters.cluster.max() < len(clusters.weights))
+        _check(len(arrays["denoising_loss"]) == len(levels) > 0)
+        fitted = {
+            "ladder_": Ladder(arrays["sigmas"], levels, frame),
+            "noise_levels_": arrays["sigmas"],
+            "denoising_loss_": arrays["denoising_loss"],
+            "noise_scale_": frame.noise_scale,
+            "n_features_in_": frame.n_features,
+            "columns_": None if columns is None else Columns(columns["names"], columns["location"], columns["scale"]),
+            "_clusters": clusters,
+        }
+        if names is not None:
+            fitted["feature_names_in_"] = np.array(names, dtype=object)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the model file lacks or garbles {error}: save the model again") from error
+    return params, fitted
+
+
+def _level(
+    arrays: Arrays, i: int, cells: type[SoftCells] | type[Voronoi], frame: Subspace
+) -> PiecewisePolynomial:
+    centers, weights = arrays[f"level{i}.centers"], arrays[f"level{i}.weights"]
+    degrees, coef = arrays[f"level{i}.degrees"], arrays[f"level{i}.coef"]
+    features = Hermite(frame.rank, int(degrees.max()))
+    _check(centers.shape == (len(weights), frame.rank) and degrees.shape == weights.shape)
+    _check(coef.shape == (len(weights), features.sizes[-1], frame.rank))
+    kind: Cells = cells(centers, weights)
+    return PiecewisePolynomial(kind, features, coef, degrees, frame.noise_scale)
+
+
+def _check(fits: bool) -> None:
+    if not fits:
+        raise ValueError("the arrays of the model file do not fit together: save the model again")
