@@ -124,18 +124,19 @@ class Hermite:
         xp = namespace(u)
         out = xp.empty((*u.shape[:-2], self.sizes[-1], u.shape[-1]), dtype=u.dtype, device=u.device)
         out[..., 0, :] = 1.0 if weight is None else weight
-        powers = one_variable(u, self.degree)
+        powers = one_variable(u, self.degree) if self.degree else []
         for step in self._steps:
-            multiply_into(out[..., step.parent, :], powers[step.order][..., step.variable, :], out[..., step.row, :])
+            power = powers[step.order - 1][..., step.variable, :]
+            multiply_into(out[..., step.parent, :], power, out[..., step.row, :])
         return out
 
 
 def one_variable(u: Array, degree: int) -> list[Array]:
-    """Normalised Hermite polynomials h_0 .. h_degree of every entry, by the three-term recurrence.
+    """Normalised Hermite polynomials h_1 .. h_degree of every entry (h_0 is 1), by the three-term recurrence.
 
     ``sqrt(m) h_m = u h_{m-1} - sqrt(m-1) h_{m-2}``.
     """
-    powers = [namespace(u).ones_like(u), u]
+    powers = [u]
     for m in range(2, degree + 1):
         nxt = u * powers[-1]
         nxt -= sqrt(m - 1) * powers[-2] if m > 2 else 1.0

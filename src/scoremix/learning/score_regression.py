@@ -46,6 +46,9 @@ AUTO_COLUMNS = 130
 JOINT_COLUMNS = 900
 """Degree 1 is tried only while cells x features stay within this."""
 
+HARD_COVER = 0.7
+"""Radius of Algorithm 2 for Voronoi cells, in units of s: the constant C that the paper leaves open."""
+
 EM_STEPS, EM_ROWS = 20, 5000
 """Steps on the soft gates of a level, and noisy samples per step."""
 
@@ -205,16 +208,21 @@ def _denoising_loss(sums: NormalEquations, change: float, sigma: float, frame: S
     return (inside + outside) / frame.n_features
 
 
-def candidate_degrees(cells: Cells, rank: int, above: int, fixed: int | None) -> tuple[int, ...]:
-    """Degrees worth trying at a level: at most one above the highest degree chosen at the level above.
+def candidate_degrees(
+    cells: Cells, rank: int, above: PiecewisePolynomial | None, fixed: int | None
+) -> tuple[int, ...]:
+    """Degrees worth trying at a level, given the model of the level above.
 
-    As cells multiply, the degree that pays falls; the cap on cells x features keeps the pass cheap.
+    Soft cells multiply as the noise falls, and the degree that pays falls with it: no higher one is tried than was
+    chosen above (one more where the cells have not multiplied). The cap on cells x features keeps the pass cheap.
     """
     if fixed is not None:
         return (fixed,)
-    together = cells.systems()[1]
+    together, highest = cells.systems()[1], MAX_DEGREE
+    if above is not None and isinstance(cells, SoftCells):
+        highest = int(above.degrees.max()) + (len(cells.centers) <= len(above.degrees))
     candidates = [0]
-    for m in range(1, min(MAX_DEGREE, above + 1) + 1):
+    for m in range(1, min(MAX_DEGREE, highest) + 1):
         limit = JOINT_COLUMNS if m == 1 else AUTO_COLUMNS
         if together * hermite_size(rank, m) > limit:
             break
@@ -254,15 +262,15 @@ def learn_ladder(
     soft = how.gates == "soft"
     cells: Cells = SoftCells(centre, np.ones(1)) if soft else Voronoi(centre, np.ones(1))
     fits: list[LevelFit] = []
-    placed, above = sigmas[0], MAX_DEGREE
+    placed = sigmas[0]
     for level, sigma in enumerate(sigmas):
         if isinstance(cells, SoftCells) and len(cells.centers) > 1:
             batches = [noisy_rows(source, frame, sigma, EM_ROWS, rng) for _ in range(EM_STEPS)]
             cells = refine(cells, batches, frame.noise_scale**2 + sigma**2)
+        above = fits[-1].model if fits else None
         candidates = candidate_degrees(cells, frame.rank, above, how.degree)
         fit = fit_level(source, cells, candidates, float(sigma), level, frame, how)
         fits.append(fit)
-        above = int(fit.model.degrees.max())
         if report is not None:
             report(level, fit)
         if level + 1 < len(sigmas) and (soft or sigmas[level + 1] ** 2 <= placed**2 / 2):
@@ -294,6 +302,6 @@ def _next_cells(
         if how.degree is not None:
             limit = max(1, min(MAX_CELLS, 2000 // hermite_size(frame.rank, how.degree)))
         return over_cover(points, scale, limit)
-    centers, _ = cover(points, scale, min_count=max(2, int(how.min_weight * len(points))))
+    centers, _ = cover(points, HARD_COVER * scale, min_count=max(2, int(how.min_weight * len(points))))
     weights = np.bincount(nearest(points, centers), minlength=len(centers)) / len(points)
     return Voronoi(centers, weights)

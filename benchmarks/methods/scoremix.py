@@ -1,0 +1,50 @@
+"""DiffusionMixture: the piecewise polynomial score of this library, as it comes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from scoremix import DiffusionMixture
+from scoremix.evaluation.truth import FloatArray
+
+
+@dataclass(frozen=True)
+class FittedScoremix:
+    """A fitted estimator behind the questions of the metrics."""
+
+    model: DiffusionMixture
+    row_cost: int = 1
+
+    @property
+    def sigmas(self) -> FloatArray:
+        return self.model.noise_levels_
+
+    @property
+    def n_cells(self) -> int:
+        return self.model.n_cells_
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        return np.asarray(self.model.sample(n, random_state=int(rng.integers(2**31))))
+
+    def score(self, y: FloatArray, sigma: float) -> FloatArray:
+        return np.asarray(self.model.ladder_.score(y, sigma))
+
+    def posterior_mean(self, x: FloatArray) -> FloatArray:
+        return np.asarray(self.model.posterior_mean(x))
+
+
+@dataclass(frozen=True)
+class Scoremix:
+    """Default settings with the gates asked for."""
+
+    gates: Literal["soft", "hard"] = "soft"
+    max_rows: int = 10**9
+
+    @property
+    def name(self) -> str:
+        return "scoremix" if self.gates == "soft" else "scoremix, hard gates"
+
+    def fit(self, x: FloatArray, noise_scale: float, seed: int) -> FittedScoremix:
+        model = DiffusionMixture(gates=self.gates, noise_scale=noise_scale, random_state=seed)
+        return FittedScoremix(model.fit(x))

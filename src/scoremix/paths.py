@@ -1,0 +1,102 @@
+"""Paths of inputs and outputs: checked before work begins, written beside and renamed when it ends.
+
+Every file of the library is written through `atomic_write`, so that a reader never sees half a file, and a
+failure leaves the old file as it was. `existing_file` and `writable_file` say in one sentence what is wrong
+with a path; long work should ask them first.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FilePath = str | os.PathLike[str]
+
+
+def existing_file(path: FilePath) -> Path:
+    """Return the path of a file that can be read from.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Path of an input.
+
+    Returns
+    -------
+    Path
+        The same path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing.
+    ValueError
+        If it is a folder or has no content.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist: check the path")
+    if source.is_dir():
+        raise ValueError(f"{source} is a folder: give the path of a file")
+    if not source.stat().st_size:
+        raise ValueError(f"{source} is empty: give a file with data")
+    return source
+
+
+def writable_file(path: FilePath) -> Path:
+    """Return the path of a file that can be written, with links followed; nothing is created.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Path of an output.
+
+    Returns
+    -------
+    Path
+        The real path.
+
+    Raises
+    ------
+    OSError
+        If it is a folder or a device, or lies in a folder that does not exist or cannot be written to.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the path of a file")
+    if target.exists() and not target.is_file():
+        raise OSError(f"{path} is a device, not a file: give the path of a file")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder {target.parent} does not exist: create it first")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"the folder {target.parent} cannot be written to: choose another one")
+    return target
+
+
+@contextmanager
+def atomic_write(path: FilePath) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` when the block ends, and is removed when the block fails.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where the file shall be.
+
+    Yields
+    ------
+    Path
+        A new path in the same folder, so that the final renaming cannot be seen half done.
+
+    Raises
+    ------
+    OSError
+        As `writable_file`, or from writing.
+    """
+    target = writable_file(path)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield partial
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""How commands speak to a person: tables on stdout, progress and complaints on stderr.
+
+Wrong input is one line, ``scoremix: ...``, and exit status 2; warnings are one line each. Progress is shown
+only if stderr is a terminal, so that logs and pipes stay clean.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command and return its exit status.
+
+    Parameters
+    ----------
+    command : callable
+        A typer application outside its standalone mode, with its arguments bound.
+
+    Returns
+    -------
+    int
+        What the command returned if that is an int, else 0; 2 after wrong input; 130 after an interrupt.
+    """
+    try:
+        with _one_line_warnings():
+            status = command()
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception as error:
+        message = _fault_of_the_user(error)
+        if message is None:
+            raise
+        _complain(message)
+        return 2
+    return status if isinstance(status, int) else 0
+
+
+def console() -> Console:
+    """Return the console of stdout, wide if no terminal says how wide.
+
+    Returns
+    -------
+    rich.console.Console
+        A console.
+    """
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def say(text: str) -> None:
+    """Print a line on stdout as it is.
+
+    Parameters
+    ----------
+    text : str
+        What to print; brackets are not markup.
+    """
+    console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Show that work goes on, if stderr is a terminal.
+
+    Parameters
+    ----------
+    text : str
+        What is being done.
+
+    Yields
+    ------
+    None
+        While the work is done.
+    """
+    errors = Console(stderr=True)
+    if errors.is_terminal:
+        with errors.status(text):
+            yield
+    else:
+        yield
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 cell" or "1,000 cells".
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    noun : str
+        A noun whose plural ends in s.
+
+    Returns
+    -------
+    str
+        Count and noun.
+    """
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
+def _fault_of_the_user(error: Exception) -> str | None:
+    """Say what was wrong with the input, or return None if the error is not about input."""
+    if hasattr(error, "format_message"):  # typer's usage errors, whose class has no public name
+        return f"{error.format_message().rstrip('.')}: see scoremix --help"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}: check the path and the free space"
+    return str(error) if isinstance(error, OSError | ValueError) else None
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Print warnings once each, and only if the command succeeds."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        for category in (UserWarning, RuntimeWarning):
+            warnings.simplefilter("always", category)
+        # Files are read as arrays, also for a model that was fitted on a data frame.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        _complain(f"warning: {message}")
+
+
+def _complain(message: str) -> None:
+    print(f"scoremix: {' '.join(message.split())}", file=sys.stderr)

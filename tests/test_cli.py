@@ -1,0 +1,350 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import scoremix
+from scoremix import cli
+from scoremix.samples.files import read_table, write_table
+from scoremix.samples.formats import FORMATS
+from scoremix.storage import read_model
+
+FAST = ["--levels", "4", "--draws", "1", "--degree", "1", "--noise-scale", "1", "--seed", "0"]
+CENTRES = np.array([[-6.0, 0.0], [6.0, 3.0]])
+NAMES = ["a [m]", "b, in s"]
+
+
+def rows(n=300, seed=0):
+    """Two clusters of unit noise."""
+    rng = np.random.default_rng(seed)
+    return CENTRES[rng.integers(2, size=n)] + rng.standard_normal((n, 2))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a table."""
+    monkeypatch.chdir(tmp_path)
+    write_table("data.csv", NAMES, rows())
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A model of the table, as a file that no test may change."""
+    folder = tmp_path_factory.mktemp("fitted")
+    write_table(folder / "data.csv", NAMES, rows())
+    assert cli.main(["fit", str(folder / "data.csv"), "-o", str(folder / "model"), *FAST]) == 0
+    return folder / "model"
+
+
+@pytest.fixture
+def model(folder, fitted):
+    """The working directory with a model of its table."""
+    return Path(shutil.copy(fitted, folder / "model"))
+
+
+def succeed(capsys, *words):
+    """Run a command that must succeed without complaints, and return what it prints."""
+    status = cli.main(words)
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    return out
+
+
+def refuse(capsys, *words):
+    """Run a command that must refuse its input, and return its one line."""
+    before = sorted(os.listdir())
+    status = cli.main(words)
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert err.startswith("scoremix: ")
+    assert err.count("\n") == 1
+    assert sorted(os.listdir()) == before
+    return err
+
+
+# What commands do -------------------------------------------------------------------------------------------
+
+
+def test_fit_says_what_it_found(folder, capsys):
+    out = succeed(capsys, "fit", "data.csv", "-o", "model", *FAST)
+    assert "data.csv: 300 rows" in out
+    assert "2 cells in 2 columns; noise scale 1 in the units of the data (as given)" in out
+    assert "a [m]" in out
+    assert "b, in s" in out
+    assert sorted(os.listdir()) == ["data.csv", "model"]
+
+
+def test_info_says_the_same_as_fit(folder, capsys):
+    fitted = succeed(capsys, "fit", "data.csv", "-o", "model", *FAST)
+    assert succeed(capsys, "info", "model").splitlines()[1:] == fitted.splitlines()[1:]
+
+
+def test_fit_is_reproducible_with_a_seed(model, capsys):
+    succeed(capsys, "fit", "data.csv", "-o", "again", *FAST)
+    _, header, arrays = read_model(model)
+    _, header_again, arrays_again = read_model("again")
+    assert header == header_again
+    assert arrays.keys() == arrays_again.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, arrays_again[name])
+
+
+def test_options_reach_the_estimator(folder, capsys):
+    succeed(
+        capsys, "fit", "data.csv", "-o", "model", "--levels", "4", "--draws", "3", "--degree", "2",
+        "--gates", "hard", "--noise-scale", "0.9", "--min-weight", "0.01", "--sigma-min", "0.4",
+        "--sigma-max", "20", "--rank", "1", "--seed", "3",
+    )  # fmt: skip
+    parameters = scoremix.load("model").get_params()
+    expected = {
+        "n_levels": 4, "n_draws": 3, "degree": 2, "gates": "hard", "noise_scale": 0.9,
+        "min_weight": 0.01, "sigma_min": 0.4, "sigma_max": 20.0, "rank": 1,
+    }  # fmt: skip
+    assert {name: parameters[name] for name in expected} == expected
+
+
+def test_the_noise_scale_is_found_by_default(folder, capsys):
+    out = succeed(capsys, "fit", "data.csv", "-o", "model", "--levels", "5", "--degree", "1", "--seed", "0")
+    assert "(chosen from the data)" in out
+    # Unit noise from 300 rows: the standard error of a deviation is 0.04, and the choice is rough.
+    assert 0.6 < scoremix.load("model").noise_scale_ < 1.4
+
+
+@pytest.mark.parametrize("chosen", [["--columns", "b"], ["--columns", " b "], ["--columns", '"b"']])
+def test_columns(folder, capsys, chosen):
+    write_table("three.csv", ["name", "b", "c, d"], np.column_stack([np.arange(300), rows()]))
+    out = succeed(capsys, "fit", "three.csv", "-o", "model", *chosen, *FAST)
+    assert "2 cells in 1 column;" in out
+    assert scoremix.load("model").columns_.names == ("b",)
+
+
+@pytest.mark.parametrize("chosen", [['"c, d",b'], ['"c, d"', "--columns", "b"]])
+def test_several_columns_in_the_order_asked_for(folder, capsys, chosen):
+    write_table("three.csv", ["name", "b", "c, d"], np.column_stack([np.arange(300), rows()]))
+    succeed(capsys, "fit", "three.csv", "-o", "model", "--columns", *chosen, *FAST)
+    assert scoremix.load("model").columns_.names == ("c, d", "b")
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_format_from_fit_to_samples_and_denoised_rows(folder, capsys, ending):
+    names = ["x0", "x1"]
+    write_table(f"data{ending}", names, rows())
+    succeed(capsys, "fit", f"data{ending}", "-o", "model", *FAST)
+    out = succeed(capsys, "sample", "model", "-n", "20", "-o", f"new{ending}", "--seed", "1")
+    assert out == f"new{ending}: 20 samples\n"
+    out = succeed(capsys, "denoise", "model", f"data{ending}", "-o", f"clean{ending}")
+    assert out == f"clean{ending}: 300 rows, denoised\n"
+    for name, count in ((f"new{ending}", 20), (f"clean{ending}", 300)):
+        found, array = read_table(name)
+        assert found == names
+        assert array.shape == (count, 2)
+
+
+def test_samples_are_reproducible_and_come_in_the_datas_units(model, capsys):
+    tables = []
+    for seed in ("1", "1", "2"):
+        succeed(capsys, "sample", "model", "-n", "400", "-o", "new.csv", "--seed", seed)
+        names, array = read_table("new.csv")
+        assert names == NAMES
+        tables.append(array)
+    np.testing.assert_array_equal(tables[0], tables[1])
+    assert not np.array_equal(tables[0], tables[2])
+    # Standard errors of the means of 400 samples and of 300 rows: 0.3 and 0.35; four of both together.
+    np.testing.assert_allclose(tables[0].mean(axis=0), rows().mean(axis=0), atol=1.9)
+
+
+@pytest.mark.parametrize("method", ["dpm", "ancestral", "reverse_sde", "probability_flow"])
+def test_every_sampling_method(model, capsys, method):
+    succeed(capsys, "sample", "model", "-n", "5", "-o", "new.npy", "--method", method, "--steps", "7")
+    assert read_table("new.npy")[1].shape == (5, 2)
+
+
+def test_denoised_rows_lie_at_the_centres(model, capsys):
+    succeed(capsys, "denoise", "model", "data.csv", "-o", "clean.csv")
+    names, clean = read_table("clean.csv")
+    assert names == NAMES
+    distance = np.linalg.norm(clean[:, None] - CENTRES, axis=2).min(axis=1)
+    # The noise has length 1.25 on average; what is left is the error of the fit.
+    assert distance.mean() < 0.4
+
+
+def test_denoise_takes_away_the_noise_that_was_added(folder, capsys):
+    succeed(capsys, "fit", "data.csv", "-o", "model", *FAST[2:])
+    clean = rows(200, seed=5)
+    noisy = clean + 2.0 * np.random.default_rng(6).standard_normal(clean.shape)
+    write_table("noisy.csv", NAMES, noisy)
+    succeed(capsys, "denoise", "model", "noisy.csv", "-o", "out.csv", "--sigma", "2")
+    error = np.mean((read_table("out.csv")[1] - clean) ** 2)
+    # Per coordinate: 4 in the noisy rows, 1 / (1 + 1/4) = 0.8 at best; a fit to 300 rows may lose half.
+    assert error < 1.2
+
+
+def test_standardised_models_speak_the_datas_units(folder, capsys):
+    array = rows() * [1e-3, 1e4] + [5.0, -7.0]
+    write_table("wild.csv", NAMES, array)
+    out = succeed(
+        capsys, "fit", "wild.csv", "-o", "model", "--standardize", *FAST[:-4], "--noise-scale", "0.3"
+    )
+    assert "in standard deviations of the columns" in out
+    columns = scoremix.cli._load("model")[1]
+    np.testing.assert_allclose(columns.location, array.mean(axis=0))
+    np.testing.assert_allclose(columns.scale, array.std(axis=0))
+    succeed(capsys, "sample", "model", "-n", "500", "-o", "new.csv", "--seed", "0")
+    spread = (read_table("new.csv")[1] - array.mean(axis=0)) / array.std(axis=0)
+    np.testing.assert_allclose(spread.mean(axis=0), 0, atol=0.25)
+    np.testing.assert_allclose(spread.std(axis=0), 1, atol=0.25)
+
+
+def test_fit_draws_a_figure(folder, capsys):
+    succeed(capsys, "fit", "data.csv", "-o", "model", "--figure", "fit.png", *FAST)
+    assert sorted(os.listdir()) == ["data.csv", "fit.png", "model"]
+
+
+def test_models_saved_by_the_library_without_columns(folder, capsys):
+    scoremix.DiffusionMixture(n_levels=4, degree=1, random_state=0).fit(rows()).save("plain")
+    assert "x0" in succeed(capsys, "info", "plain")
+    succeed(capsys, "denoise", "plain", "data.csv", "-o", "clean.csv")
+    assert read_table("clean.csv")[0] == ["x0", "x1"]
+
+
+def test_models_fitted_on_a_frame_keep_its_names(folder, capsys):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows(), columns=NAMES)
+    scoremix.DiffusionMixture(n_levels=4, degree=1, random_state=0).fit(frame).save("framed")
+    assert NAMES[0] in succeed(capsys, "info", "framed")
+    succeed(capsys, "denoise", "framed", "data.csv", "-o", "clean.csv")
+    assert read_table("clean.csv")[0] == NAMES
+
+
+def test_version_and_help(capsys):
+    assert succeed(capsys, "--version") == f"scoremix {scoremix.__version__}\n"
+    helped = succeed(capsys)
+    for command in ("demo", "fit", "sample", "denoise", "info"):
+        assert command in helped
+        assert "Usage: scoremix" in succeed(capsys, command, "--help")
+
+
+# What commands refuse ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("nonsense", "No such command 'nonsense'"),
+        ("fit", "Missing argument 'DATA'"),
+        ("fit data.csv", "Missing option"),
+        ("fit data.csv -o m --nonsense", "No such option"),
+        ("fit data.csv -o m --levels many", "--levels"),
+        ("fit data.csv -o m --levels 0", "n_levels"),
+        ("fit data.csv -o m --draws 0", "n_draws"),
+        ("fit data.csv -o m --degree high", "--degree: 'high' is neither 'auto' nor a whole number"),
+        ("fit data.csv -o m --degree -1", "degree"),
+        ("fit data.csv -o m --gates open", "--gates"),
+        ("fit data.csv -o m --noise-scale loud", "--noise-scale: 'loud' is neither 'auto' nor a number"),
+        ("fit data.csv -o m --noise-scale 0", "noise_scale"),
+        ("fit data.csv -o m --noise-scale nan", "noise_scale"),
+        ("fit data.csv -o m --min-weight 1", "min_weight"),
+        ("fit data.csv -o m --sigma-min -1", "sigma_min"),
+        ("fit data.csv -o m --rank 7", "rank"),
+        ("fit data.csv -o m --seed -1", "--seed"),
+        ("fit missing.csv -o m", "missing.csv does not exist"),
+        ("fit . -o m", ". is a folder"),
+        ("fit folder.csv -o m", "folder.csv is a folder"),
+        ("fit empty.csv -o m", "empty.csv is empty"),
+        ("fit text.csv -o m", "text.csv: column 'b' holds 'two'"),
+        ("fit text.csv -o m --columns c", "text.csv has no column 'c'"),
+        ("fit text.csv -o m --columns a,a", "'a' is chosen twice"),
+        ("fit data.txt -o m", "data.txt does not exist"),
+        ("fit notes.txt -o m", "unknown ending '.txt'"),
+        ("fit gaps.csv -o m", "gaps.csv: column 'b' has 1 missing"),
+        ("fit one_row.csv -o m", "minimum of 2 is required"),
+        ("fit constant.csv -o m", "constant"),
+        ("fit constant.csv -o m --standardize", "column 'b' is constant"),
+        ("fit data.csv -o folder.csv", "folder.csv is a folder"),
+        ("fit data.csv -o nowhere/m", "nowhere does not exist"),
+        ("fit data.csv -o data.csv", "data.csv is named twice"),
+        ("fit data.csv -o m --figure m", "unknown ending ''"),
+        ("fit data.csv -o m --figure fit.csv", "unknown ending '.csv'"),
+        ("fit data.csv -o m.png --figure m.png", "m.png is named twice"),
+        ("fit data.csv -o m --figure nowhere/fit.png", "nowhere does not exist"),
+        ("sample missing -n 3 -o s.csv", "missing does not exist"),
+        ("sample notes.txt -n 3 -o s.csv", "notes.txt is not a scoremix model"),
+        ("sample model -o s.csv", "Missing option"),
+        ("sample model -n 0 -o s.csv", "--number"),
+        ("sample model -n 3 -o s", "unknown ending ''"),
+        ("sample model -n 3 -o s.xlsx", "unknown ending '.xlsx'"),
+        ("sample model -n 3 -o folder.csv", "folder.csv is a folder"),
+        ("sample model -n 3 -o s.csv --method magic", "--method"),
+        ("sample model -n 3 -o s.csv --steps 0", "--steps"),
+        ("denoise model missing.csv -o s.csv", "missing.csv does not exist"),
+        ("denoise model text.csv -o s.csv", "has no column 'a [m]'"),
+        ("denoise model data.csv -o data.csv", "data.csv is named twice"),
+        ("denoise model data.csv -o s.txt", "unknown ending '.txt'"),
+        ("denoise model data.csv -o s.csv --sigma -1", "sigma"),
+        ("info missing", "missing does not exist"),
+        ("info data.csv", "data.csv is not a scoremix model"),
+        ("info folder.csv", "folder.csv is a folder"),
+        ("info cut", "cut is damaged or was cut short"),
+        ("demo --out data.csv", "data.csv is a file: give the path of a folder"),
+    ],
+)
+def test_wrong_input(model, capsys, words, fault):
+    texts = {
+        "empty.csv": "",
+        "notes.txt": "some notes",
+        "text.csv": "a,b\n1,two\n3,4\n",
+        "gaps.csv": "a,b\n1,\n3,4\n",
+        "one_row.csv": "a,b\n1,2\n",
+        "constant.csv": "a,b\n1,2\n3,2\n4,2\n",
+    }
+    for name, text in texts.items():
+        (model.parent / name).write_text(text)
+    (model.parent / "folder.csv").mkdir()
+    (model.parent / "cut").write_bytes(model.read_bytes()[:200])
+    assert fault in refuse(capsys, *words.split())
+
+
+def test_a_failure_leaves_the_old_model(model, capsys):
+    before = model.read_bytes()
+    refuse(capsys, "fit", "data.csv", "-o", "model", "--min-weight", "7")
+    assert model.read_bytes() == before
+
+
+def test_typer_itself_knows_the_commands():
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert result.exit_code == 0
+    assert "denoise" in result.output
+
+
+# The program as users run it --------------------------------------------------------------------------------
+
+
+def run(*words):
+    source = str(Path(scoremix.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-m", "scoremix.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": source},
+    )
+
+
+def test_the_program_runs(folder):
+    fitted = run("fit", "data.csv", "-o", "model", *FAST)
+    assert (fitted.returncode, fitted.stderr) == (0, "")
+    assert "2 cells in 2 columns" in fitted.stdout
+
+
+def test_the_program_refuses_with_one_line_and_status_2(folder):
+    refused = run("fit", "missing.csv", "-o", "model")
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr == "scoremix: missing.csv does not exist: check the path\n"
+    assert os.listdir() == ["data.csv"]
