@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +24,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 def namespace(x: Array) -> Any:
     """Return the array-API namespace of `x`."""
-    return array_api_compat.array_namespace(x)
+    # Asking takes microseconds with the interpreter lock held, which threads over chunks would queue for.
+    return array_api_compat.numpy if type(x) is np.ndarray else array_api_compat.array_namespace(x)
 
 
 def is_foreign(x: object) -> bool:
@@ -33,14 +35,14 @@ def is_foreign(x: object) -> bool:
 
 def like(values: Array, x: Array) -> Array:
     """Bring NumPy `values` to the library, device and precision of `x`."""
-    if array_api_compat.is_numpy_array(x):
+    if isinstance(x, np.ndarray):
         return np.asarray(values, dtype=x.dtype)
     return namespace(x).asarray(values, dtype=x.dtype, device=array_api_compat.device(x))
 
 
 def indices_like(values: NDArray[np.intp], x: Array) -> Array:
     """Bring NumPy integer `values` to the library and device of `x`."""
-    if array_api_compat.is_numpy_array(x):
+    if isinstance(x, np.ndarray):
         return values
     xp = namespace(x)
     return xp.asarray(values, dtype=xp.int64, device=array_api_compat.device(x))
@@ -48,8 +50,8 @@ def indices_like(values: NDArray[np.intp], x: Array) -> Array:
 
 def to_numpy(x: Array) -> NDArray[Any]:
     """Bring `x` to NumPy, from whatever device it is on."""
-    if array_api_compat.is_numpy_array(x):
-        return np.asarray(x)
+    if isinstance(x, np.ndarray):
+        return x
     if array_api_compat.is_torch_array(x):
         return np.asarray(x.detach().cpu().numpy())
     if array_api_compat.is_cupy_array(x):
@@ -67,14 +69,17 @@ def as_floating(x: Array) -> Array:
 
 def exp_in_place(x: Array) -> Array:
     """Return exp(x), overwriting `x` where the library can; `x` must not be used afterwards."""
-    if array_api_compat.is_numpy_array(x):
-        return np.exp(x, out=x)
-    return namespace(x).exp(x)
+    return np.exp(x, out=x) if isinstance(x, np.ndarray) else namespace(x).exp(x)
+
+
+def at_least_in_place(x: Array, floor: float) -> Array:
+    """Return max(x, floor), overwriting `x` where the library can; `x` must not be used afterwards."""
+    return np.maximum(x, floor, out=x) if isinstance(x, np.ndarray) else namespace(x).clip(x, floor)
 
 
 def multiply_into(a: Array, b: Array, out: Array) -> None:
     """Write a * b into the view `out`, without a temporary where the library can."""
-    if array_api_compat.is_numpy_array(out):
+    if isinstance(out, np.ndarray):
         np.multiply(a, b, out=out)
     else:
         out[...] = a * b

@@ -10,13 +10,11 @@ its own, so that neither the chunk size nor the number of threads changes what i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from scoremix.arrays import Array, Floats, like
+from scoremix.arrays import Array, Floats, like, namespace
 
-BLOCK = 4096
+BLOCK = 2048
 """Rows that share one random stream; chunks that are multiples of it draw no number twice."""
 
 
@@ -98,12 +96,24 @@ def normal_rows(seed: tuple[int, ...], start: int, stop: int, n_features: int, x
     return like(np.ascontiguousarray(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)), x)
 
 
-def antithetic(x: Array, z: Array, sigma: float) -> Iterator[tuple[Array, int]]:
-    """Yield the pair ``x + sigma z`` and ``x - sigma z`` with the sign of the noise.
+def antithetic(x: Array, z: Array, sigma: float) -> tuple[Array, Array]:
+    """Noise samples in antithetic pairs, ``x + sigma z`` beside ``x - sigma z``.
 
     Both members of a pair are used in every sum: what is odd in z cancels exactly, which keeps the regression
     targets harmless as sigma goes to 0.
+
+    Parameters
+    ----------
+    x, z : array of shape (d, n)
+        Samples and noise.
+    sigma : float
+        Noise level.
+
+    Returns
+    -------
+    x, z, y : array of shape (d, 2 n)
+        Every sample twice, the noise with both signs, and ``y = x + sigma z``.
     """
-    step = sigma * z
-    yield x + step, 1
-    yield x - step, -1
+    xp = namespace(x)
+    twice, signed = xp.concat([x, x], axis=1), xp.concat([z, -z], axis=1)
+    return twice, signed, twice + sigma * signed

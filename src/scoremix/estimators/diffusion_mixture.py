@@ -40,7 +40,12 @@ logger = logging.getLogger("scoremix")
 FAR = 12.0
 """Points further from the mean than this many standard deviations of the widest direction are warned about."""
 
-SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "probability_flow": probability_flow}
+SAMPLERS = {
+    "dpm": dpm,
+    "ancestral": ancestral,
+    "reverse_sde": reverse_sde,
+    "probability_flow": probability_flow,
+}
 
 
 class DiffusionMixture(BaseEstimator):
@@ -199,7 +204,12 @@ class DiffusionMixture(BaseEstimator):
         how = self._settings(frame, int(rng.integers(2**31)))
         self.noise_levels_ = self._levels(frame)
         self.ladder_, self.denoising_loss_ = learn_ladder(
-            source, frame, self.noise_levels_, how, rng, _log_level(self.noise_levels_) if self.verbose else None
+            source,
+            frame,
+            self.noise_levels_,
+            how,
+            rng,
+            _log_level(self.noise_levels_) if self.verbose else None,
         )
         self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng))
         self.columns_: Columns | None = None
@@ -376,7 +386,9 @@ class DiffusionMixture(BaseEstimator):
         if not is_foreign(X) or hasattr(X, "__dataframe__"):
             return validate_data(self, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
         if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
-            raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
+            raise ValueError(
+                f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit."
+            )
         if not bool(namespace(X).all(namespace(X).isfinite(X))):
             raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
         if reset:
@@ -395,7 +407,9 @@ class DiffusionMixture(BaseEstimator):
         constant = np.flatnonzero(np.diagonal(moments.second) == 0)
         if len(constant):
             names = getattr(self, "feature_names_in_", constant if len(constant) < 6 else constant[:5])
-            shown = ", ".join(str(names[j]) if hasattr(self, "feature_names_in_") else str(j) for j in constant[:5])
+            shown = ", ".join(
+                str(names[j]) if hasattr(self, "feature_names_in_") else str(j) for j in constant[:5]
+            )
             raise ValueError(
                 f"X has constant columns ({shown}): noise of scale noise_scale in every column is assumed, so leave "
                 "them out."
@@ -450,7 +464,9 @@ class DiffusionMixture(BaseEstimator):
         Y = as_floating(self._validated(Y, reset=False))
         levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
         if levels.ndim > 0 and levels.shape != (Y.shape[0],):
-            raise ValueError(f"sigma has shape {levels.shape}, but there are {Y.shape[0]} rows: give one number, or one per row.")
+            raise ValueError(
+                f"sigma has shape {levels.shape}, but there are {Y.shape[0]} rows: give one number, or one per row."
+            )
         if not np.all(np.isfinite(levels)) or np.any(levels < 0):
             raise ValueError(f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0.")
         self._warn_if_far(Y, levels)

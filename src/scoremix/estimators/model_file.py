@@ -88,7 +88,10 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
     try:
         params, columns, names = header["params"], header["columns"], header["feature_names"]
         frame = Subspace(
-            arrays["frame.mean"], arrays["frame.basis"], arrays["frame.variances"], float(header["noise_scale"])
+            arrays["frame.mean"],
+            arrays["frame.basis"],
+            arrays["frame.variances"],
+            float(header["noise_scale"]),
         )
         cells = CELLS[params["gates"]]
         levels = tuple(_level(arrays, i, cells, frame) for i in range(len(arrays["sigmas"])))
@@ -109,7 +112,9 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
             "denoising_loss_": arrays["denoising_loss"],
             "noise_scale_": frame.noise_scale,
             "n_features_in_": frame.n_features,
-            "columns_": None if columns is None else Columns(columns["names"], columns["location"], columns["scale"]),
+            "columns_": None
+            if columns is None
+            else Columns(columns["names"], columns["location"], columns["scale"]),
             "_clusters": clusters,
         }
         if names is not None:

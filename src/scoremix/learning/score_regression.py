@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
 from scoremix.features import Hermite, hermite_size
 from scoremix.learning.moments import NormalEquations
 from scoremix.learning.selection import System, select_degrees
@@ -30,17 +31,23 @@ from scoremix.models.cells import Cells, SoftCells, Voronoi
 from scoremix.models.ladder import Ladder
 from scoremix.models.piecewise import PiecewisePolynomial, design
 from scoremix.models.subspace import Subspace
-from scoremix.noise import antithetic, normal_rows
+from scoremix.noise import BLOCK, antithetic, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
 CHUNK_ROWS = 16384
-"""Rows per chunk: a multiple of the blocks the noise is keyed by."""
+"""Rows per chunk where no design matrix is made."""
+
+CHUNK_ENTRIES = 2**20
+"""Entries of a design matrix, at most about: 8 MB. Threads stand in each other's way when calls are short."""
+
+MAX_CHUNK_ROWS = 2**16
+"""Most rows of a chunk: enough chunks must remain for the threads."""
 
 MAX_DEGREE = 5
 """Highest degree tried by degree='auto'."""
 
-AUTO_COLUMNS = 130
+AUTO_COLUMNS = 96
 """Degrees >= 2 are tried only while cells x features stay within this."""
 
 JOINT_COLUMNS = 900
@@ -113,49 +120,53 @@ class LevelStatistic:
     def __call__(self, chunk: Chunk) -> NormalEquations:
         """Normal equations of the rows of `chunk`."""
         x = self.frame.encode(chunk.x)  # (r, n)
-        total = self._zeros(int(x.shape[0]))
+        root = None if chunk.weight is None else namespace(x).sqrt(chunk.weight)
+        total = self._zeros(self.frame.rank)
         for draw in range(self.n_draws):
             z = normal_rows((*self.key, draw), chunk.start, chunk.stop, self.frame.rank, x)
             for fold in range(self.folds):
                 rows = slice((fold - chunk.start) % self.folds, None, self.folds)  # row number modulo folds
                 if rows.start < x.shape[1]:
-                    weight = None if chunk.weight is None else chunk.weight[rows]
-                    self._add_pair(total, fold, x[:, rows], z[:, rows], weight)
+                    self._add_pairs(total, fold, x[:, rows], z[:, rows], None if root is None else root[rows])
         return total
 
     def _zeros(self, rank: int) -> NormalEquations:
         systems, cells = self.cells.systems()
         q = cells * self.features.sizes[-1]
         shape = (self.folds, systems)
-        return NormalEquations(np.zeros((*shape, q, q)), np.zeros((*shape, q, rank)), np.zeros(shape), np.zeros(shape))
+        return NormalEquations(
+            np.zeros((*shape, q, q)), np.zeros((*shape, q, rank)), np.zeros(shape), np.zeros(shape)
+        )
 
-    def _add_pair(self, total: NormalEquations, fold: int, x: Array, z: Array, weight: Array | None) -> None:
-        """Add both members of the antithetic pair."""
-        xp = namespace(x)
-        shift = (self.frame.noise_scale**2 / self.sigma) * z
+    def _add_pairs(self, total: NormalEquations, fold: int, x: Array, z: Array, root: Array | None) -> None:
+        """Add antithetic pairs to a fold; `root` holds the square roots of the weights."""
         variance = self.frame.noise_scale**2 + self.sigma**2
-        root = None if weight is None else xp.sqrt(weight)
-        for y, sign in antithetic(x, z, self.sigma):
-            partition = self.cells.partition(y, variance)
-            target = partition.arrange(x - sign * shift)
-            heavy = None if root is None else partition.arrange(root)
-            for block, matrix in design(
-                self.cells, partition, self.features, partition.arrange(y), float(variance**0.5)
-            ):
-                here = slice(block.start, block.stop)
-                centers = like(self.cells.centers[block.cells].T, y)
-                residual = (target[:, here] - centers @ matrix[:, 0, :]) / variance**0.5
-                columns = xp.reshape(matrix, (-1, matrix.shape[2]))
-                if heavy is not None:
-                    columns = columns * heavy[here]
-                    residual = residual * heavy[here]
-                n = float(block.stop - block.start) if heavy is None else _sum(heavy[here] ** 2)
-                self._add_block(total, fold, block.cells, columns, residual, n)
+        scale = float(variance**0.5)
+        x, z, y = antithetic(x, z, self.sigma)
+        partition = self.cells.partition(y, variance)
+        target = partition.arrange(x - (self.frame.noise_scale**2 / self.sigma) * z)
+        heavy = None if root is None else partition.arrange(namespace(x).concat([root, root], axis=0))
+        for block, matrix in design(self.cells, partition, self.features, partition.arrange(y), scale):
+            here = slice(block.start, block.stop)
+            residual = target[:, here] - like(self.cells.centers[block.cells].T, y) @ matrix[:, 0, :]
+            residual /= scale
+            columns = namespace(x).reshape(matrix, (-1, matrix.shape[2]))
+            weight = float(block.stop - block.start)
+            if heavy is not None:
+                columns, residual = columns * heavy[here], residual * heavy[here]
+                weight = _sum(heavy[here] ** 2)
+            self._add(total, fold, block.cells, columns, residual, weight)
 
-    def _add_block(
-        self, total: NormalEquations, fold: int, cells: NDArray[np.intp], columns: Array, target: Array, weight: float
+    def _add(
+        self,
+        total: NormalEquations,
+        fold: int,
+        cells: NDArray[np.intp],
+        columns: Array,
+        target: Array,
+        weight: float,
     ) -> None:
-        """Add the products of one block where they belong."""
+        """Add the products of some columns where they belong."""
         gram, cross = to_numpy(columns @ columns.T), to_numpy(columns @ target.T)
         p = self.features.sizes[-1]
         if self.cells.systems()[1] == 1:
@@ -177,13 +188,21 @@ def _sum(x: Array) -> float:
 
 
 def fit_level(
-    source: Source, cells: Cells, candidates: tuple[int, ...], sigma: float, level: int, frame: Subspace, how: Settings
+    source: Source,
+    cells: Cells,
+    candidates: tuple[int, ...],
+    sigma: float,
+    level: int,
+    frame: Subspace,
+    how: Settings,
 ) -> LevelFit:
     """Regress the posterior mean at one noise level: one pass over the source, then the solve."""
     features = Hermite(frame.rank, candidates[-1])
     draws = max(how.n_draws, -(-MIN_NOISY_ROWS // source.n_rows))
     statistic = LevelStatistic(cells, features, sigma, frame, draws, how.folds, (how.seed, level))
-    sums = accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=how.n_threads)
+    # A hard cell meets only its own points, so its columns cost what one cell costs.
+    rows = chunk_rows(cells.systems()[1] * features.sizes[-1], how.folds, source.n_features)
+    sums = accumulate(statistic, source, chunk_rows=rows, n_threads=how.n_threads)
     chosen = [
         select_degrees(
             System(sums.gram[:, s], sums.cross[:, s], sums.weight[:, s], features.sizes), candidates
@@ -195,6 +214,12 @@ def fit_level(
     coef = np.concatenate([c.coef for c in chosen])[:, : top.sizes[-1]]
     model = PiecewisePolynomial(cells, top, np.ascontiguousarray(coef), degrees, frame.noise_scale)
     return LevelFit(model, _denoising_loss(sums, sum(c.loss for c in chosen), sigma, frame))
+
+
+def chunk_rows(columns: int, folds: int, n_features: int) -> int:
+    """Rows per chunk: whole blocks of noise, each fold's design matrix of bounded size, the rows themselves too."""
+    rows = min(folds * CHUNK_ENTRIES // (2 * columns), MAX_CHUNK_ROWS, CHUNK_ENTRIES // n_features)
+    return BLOCK * max(1, rows // BLOCK)
 
 
 def _denoising_loss(sums: NormalEquations, change: float, sigma: float, frame: Subspace) -> float:
@@ -291,7 +316,12 @@ def cover_size(min_weight: float) -> int:
 
 
 def _next_cells(
-    source: Source, model: PiecewisePolynomial, sigma: float, frame: Subspace, how: Settings, rng: np.random.Generator
+    source: Source,
+    model: PiecewisePolynomial,
+    sigma: float,
+    frame: Subspace,
+    how: Settings,
+    rng: np.random.Generator,
 ) -> Cells:
     """Warm starts for the next level (GKL Algorithm 2) on fresh noisy samples of this one."""
     y = noisy_rows(source, frame, sigma, cover_size(how.min_weight), rng)

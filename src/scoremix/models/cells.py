@@ -14,12 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, exp_in_place, indices_like, like, namespace, to_numpy
+from scoremix.arrays import (
+    Array,
+    Floats,
+    at_least_in_place,
+    exp_in_place,
+    indices_like,
+    like,
+    namespace,
+    to_numpy,
+)
 
 DENSE_CELLS = 24
 """Up to this many soft cells every row meets every cell in one block."""
@@ -155,7 +165,7 @@ class SoftCells:
         logits /= variance
         logits += like(np.log(self.weights), y)[:, None]
         logits -= xp.max(logits, axis=0)[None, :]
-        weight = exp_in_place(xp.clip(logits, LOGIT_FLOOR, 0.0))
+        weight = exp_in_place(at_least_in_place(logits, LOGIT_FLOOR))
         weight /= xp.sum(weight, axis=0)[None, :]
         return weight
 
@@ -165,30 +175,36 @@ class SoftCells:
         k = len(self.centers)
         weight = self.responsibilities(y, variance)
         weight -= min(THRESHOLD, 0.5 / k)
-        weight = xp.clip(weight, 0.0, 1.0)
+        weight = at_least_in_place(weight, 0.0)
         weight /= xp.sum(weight, axis=0)[None, :]
         if k <= DENSE_CELLS:
             return Partition(None, (Block(0, int(y.shape[1]), np.arange(k), weight),))
         top = xp.argmax(weight, axis=0)
-        order = xp.argsort(top, stable=True)
-        weight = xp.take(weight, order, axis=1)
-        ends = np.cumsum(np.bincount(to_numpy(top), minlength=k))
-        return Partition(order, tuple(self._sparse_blocks(weight, ends)))
+        block_of_cell, ends = _join(np.bincount(to_numpy(top), minlength=k))
+        # Stable: columns keep their order within a block, which callers may rely on.
+        order = xp.argsort(xp.take(indices_like(block_of_cell, y), top), stable=True)
+        return Partition(order, tuple(_sparse_blocks(xp.take(weight, order, axis=1), ends)))
 
-    @staticmethod
-    def _sparse_blocks(weight: Array, ends: NDArray[np.intp]) -> Iterator[Block]:
-        """Join the rows of neighbouring cells until a block is worth its overhead; keep the cells that reach it."""
-        xp = namespace(weight)
-        n, start = int(ends[-1]), 0
-        while start < n:
-            # The first cell boundary that leaves enough rows; a short rest joins the last block.
-            stop = int(ends[np.searchsorted(ends, min(start + BLOCK_ROWS, n))])
-            if n - stop < BLOCK_ROWS // 2:
-                stop = n
+
+def _join(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Join neighbouring cells until their rows are worth a block: block of every cell, end of every block."""
+    block_of_cell, sizes = np.empty(len(rows), dtype=np.intp), [0]
+    for cell, count in enumerate(rows):
+        if sizes[-1] >= BLOCK_ROWS:
+            sizes.append(0)
+        block_of_cell[cell] = len(sizes) - 1
+        sizes[-1] += int(count)
+    return block_of_cell, np.cumsum(sizes)
+
+
+def _sparse_blocks(weight: Array, ends: NDArray[np.intp]) -> Iterator[Block]:
+    """Keep, per block, the cells that reach it."""
+    xp = namespace(weight)
+    for start, stop in pairwise([0, *ends.tolist()]):
+        if stop > start:
             part = weight[:, start:stop]
             cells = np.flatnonzero(to_numpy(xp.max(part, axis=1)) > 0)
             yield Block(start, stop, cells, xp.take(part, indices_like(cells, part), axis=0))
-            start = stop
 
 
 def neighbour_order(centers: Floats) -> NDArray[np.intp]:

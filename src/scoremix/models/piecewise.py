@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, like, namespace
+from scoremix.arrays import Array, Floats, at_least_in_place, like, namespace
 from scoremix.features import Hermite
 from scoremix.models.cells import Block, Cells, Partition
 
@@ -52,7 +52,9 @@ def design(
     for block in partition.blocks:
         if features.degree == 0:
             # The only feature is the weight itself: no local coordinate is needed.
-            weight = block.weight if block.weight is not None else xp.ones_like(y[:1, block.start : block.stop])
+            weight = (
+                block.weight if block.weight is not None else xp.ones_like(y[:1, block.start : block.stop])
+            )
             yield block, weight[:, None, :]
             continue
         at = like(cells.centers[block.cells], y)
@@ -66,7 +68,7 @@ def clip_to_ball(u: Array, radius: float) -> Array:
     xp = namespace(u)
     squared = xp.sum(u * u, axis=-2, keepdims=True)
     if bool(xp.max(squared) > radius**2):
-        u *= radius / xp.sqrt(xp.clip(squared, radius**2, None))
+        u *= radius / xp.sqrt(at_least_in_place(squared, radius**2))
     return u
 
 

@@ -105,4 +105,6 @@ def leading_subspace(
     basis = vectors[:, :rank]
     # Eigenvectors are defined up to sign: the largest entry of each is made positive, so that runs can be compared.
     signs = np.sign(basis[np.argmax(np.abs(basis), axis=0), np.arange(rank)])
-    return Subspace(mean, np.ascontiguousarray(basis * signs), np.maximum(values[:rank], 0.0), float(noise_scale))
+    return Subspace(
+        mean, np.ascontiguousarray(basis * signs), np.maximum(values[:rank], 0.0), float(noise_scale)
+    )

@@ -59,7 +59,11 @@ def dpm(
     """
     before: tuple[Array, float] | None = None
     for sigma, lower in pairwise(map(float, sigmas)):
-        g, s, s_lower = _center(denoiser, y, sigma, noise_scale), hypot(noise_scale, sigma), hypot(noise_scale, lower)
+        g, s, s_lower = (
+            _center(denoiser, y, sigma, noise_scale),
+            hypot(noise_scale, sigma),
+            hypot(noise_scale, lower),
+        )
         if s_lower == 0.0:
             return g
         h = log(s / s_lower)
