@@ -48,16 +48,12 @@ class _Sampler(StrEnum):
     probability_flow = "probability_flow"
 
 
-_Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A .csv, .parquet, .arrow, .feather or .npy file.")
-]
+_Data = Annotated[Path, typer.Argument(metavar="DATA", help="A .csv, .parquet, .arrow, .feather or .npy file.")]
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A file that scoremix fit wrote.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 _Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")]
 _Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
-_Seed = Annotated[
-    int | None, typer.Option(min=0, metavar="INTEGER", help="Makes the result the same in every run.")
-]
+_Seed = Annotated[int | None, typer.Option(min=0, metavar="INTEGER", help="Makes the result the same in every run.")]
 _Columns = Annotated[
     list[str] | None, typer.Option(metavar="NAMES", help="Columns to use, such as a,b. All by default.")
 ]
@@ -76,12 +72,8 @@ _Degree = Annotated[str, typer.Option(metavar="auto|NUMBER", help="Degree of the
 _Gates = Annotated[_GateKind, typer.Option(help="hard: Voronoi cells, as in the paper.")]
 _SigmaMin = Annotated[float | None, typer.Option(help="Lowest noise level. Chosen by default.")]
 _SigmaMax = Annotated[float | None, typer.Option(help="Highest noise level. Chosen by default.")]
-_Rank = Annotated[
-    int | None, typer.Option(help="Dimension of the space that holds the centres. Chosen by default.")
-]
-_Figure = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Draw the fit: a .png, .pdf or .svg file.")
-]
+_Rank = Annotated[int | None, typer.Option(help="Dimension of the space that holds the centres. Chosen by default.")]
+_Figure = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the fit: a .png, .pdf or .svg file.")]
 _Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many samples.")]
 _Method = Annotated[_Sampler, typer.Option(help="How samples are made.")]
 _Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the method. Chosen by default.")]

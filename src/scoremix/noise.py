@@ -96,7 +96,7 @@ def normal_rows(seed: tuple[int, ...], start: int, stop: int, n_features: int, x
     return like(np.ascontiguousarray(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)), x)
 
 
-def antithetic(x: Array, z: Array, sigma: float) -> tuple[Array, Array]:
+def antithetic(x: Array, z: Array, sigma: float) -> tuple[Array, Array, Array]:
     """Noise samples in antithetic pairs, ``x + sigma z`` beside ``x - sigma z``.
 
     Both members of a pair are used in every sum: what is odd in z cancels exactly, which keeps the regression

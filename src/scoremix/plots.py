@@ -55,9 +55,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def fit_figure(
-    model: DiffusionMixture, array: Floats, samples: Floats, columns: Columns, title: str = ""
-) -> Figure:
+def fit_figure(model: DiffusionMixture, array: Floats, samples: Floats, columns: Columns, title: str = "") -> Figure:
     """Draw data, denoised points, samples, and the tree of cells splitting as the noise falls.
 
     One column is drawn as histograms, two as they are; more are projected on the first two principal
@@ -241,21 +239,15 @@ def _draw_moves(axes: Axes, starts: Floats, ends: Floats, colours: Floats) -> No
     """Draw a faint line from every point to where denoising moves it."""
     faintness = float(np.clip(50 / len(starts), 0.03, 0.3))
     axes.add_collection(
-        LineCollection(
-            list(np.stack([starts, ends], axis=1)), colors=colours, alpha=faintness, linewidths=0.7
-        )
+        LineCollection(list(np.stack([starts, ends], axis=1)), colors=colours, alpha=faintness, linewidths=0.7)
     )
 
 
-def _draw_histogram(
-    axes: Axes, points: Floats, cells: NDArray[np.intp], palette: Floats, bins: Floats
-) -> None:
+def _draw_histogram(axes: Axes, points: Floats, cells: NDArray[np.intp], palette: Floats, bins: Floats) -> None:
     """Draw a histogram of points on a line, stacked by cell, and every point as a mark below it."""
     parts = [points[cells == cell, 0] for cell in range(len(palette))]
     weights = [np.full(len(part), 1 / len(points)) for part in parts]
-    axes.hist(
-        parts, bins.tolist(), weights=weights, color=[tuple(colour) for colour in palette], stacked=True
-    )
+    axes.hist(parts, bins.tolist(), weights=weights, color=[tuple(colour) for colour in palette], stacked=True)
     top = axes.get_ylim()[1]
     axes.vlines(
         points[:, 0],
@@ -289,9 +281,7 @@ def _draw_tree(axes: Axes, tree: SplitTree, view: _View, palette: Floats) -> Non
             )
         )
     for sigma, height, weight, colour in zip(tree.sigmas, heights, tree.weights, colours, strict=True):
-        axes.scatter(
-            np.full(len(height), sigma), height, s=12 + 130 * weight, c=colour, zorder=3, linewidths=0
-        )
+        axes.scatter(np.full(len(height), sigma), height, s=12 + 130 * weight, c=colour, zorder=3, linewidths=0)
     unit = "standard deviations" if view.columns.is_standardized else "the unit of the data"
     axes.set(
         xscale="log",

@@ -29,9 +29,7 @@ FORMAT = "scoremix"
 FORMAT_VERSION = 1
 
 
-def write_model(
-    path: FilePath, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> None:
+def write_model(path: FilePath, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write a model file, beside its final place and then renamed.
 
     Parameters
@@ -102,9 +100,7 @@ def read_model(path: FilePath) -> tuple[str, dict[str, Any], dict[str, NDArray[A
 def _understood(source: Path, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     """Return kind and header if the metadata are ours and of a version that this library knows."""
     if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{source} is a safetensors file of another program: give a file that scoremix saved"
-        )
+        raise ValueError(f"{source} is a safetensors file of another program: give a file that scoremix saved")
     damaged = ValueError(f"{source} is a damaged scoremix model: save or copy it again")
     format_version = metadata.get("format_version", "")
     if not format_version.isdecimal():

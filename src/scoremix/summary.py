@@ -39,9 +39,7 @@ def summary(model: DiffusionMixture, columns: Columns, title: str) -> Group:
     rich.console.Group
         A line on the fit, a table of cells and a table of noise levels.
     """
-    return Group(
-        Text(title, style="bold"), Text(_one_line(model, columns)), _cells(model, columns), _levels(model)
-    )
+    return Group(Text(title, style="bold"), Text(_one_line(model, columns)), _cells(model, columns), _levels(model))
 
 
 def _one_line(model: DiffusionMixture, columns: Columns) -> str:
@@ -59,9 +57,7 @@ def _cells(model: DiffusionMixture, columns: Columns) -> Group:
     centers = columns.decode(model.centers_)[:_MAX_CELLS, : len(names)]
     weights = [f"{weight:.1%}" for weight in model.weights_[: len(centers)]]
     numbers = [str(index + 1) for index in range(len(centers))]
-    table = _table(
-        {"cell": numbers, "weight": weights} | dict(zip(names, map(_aligned, centers.T), strict=True))
-    )
+    table = _table({"cell": numbers, "weight": weights} | dict(zip(names, map(_aligned, centers.T), strict=True)))
     hidden = {"cell": model.n_cells_ - len(centers), "column": len(columns.names) - len(names)}
     more = " and ".join(plural(count, noun) for noun, count in hidden.items() if count)
     return Group(_heading("Cells: weights and centres"), table, *([f"  and {more} more"] if more else []))

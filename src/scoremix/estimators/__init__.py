@@ -40,9 +40,7 @@ def load(path: FilePath) -> DiffusionMixture:
     """
     kind, header, arrays = read_model(path)
     if kind != DiffusionMixture.__name__:
-        raise ValueError(
-            f"{path} holds a {kind!r}, which this version of scoremix does not know: update scoremix."
-        )
+        raise ValueError(f"{path} holds a {kind!r}, which this version of scoremix does not know: update scoremix.")
     try:
         params, fitted = unpack(header, arrays)
         model = DiffusionMixture(**params)

@@ -1,6 +1,6 @@
 """DiffusionMixture: the score of a mixture at every noise level, as a scikit-learn estimator.
 
-Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.learning`, the fitted model is a `Ladder`.
+Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.learning`, the model is a `Ladder`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from scoremix.learning.clusters import Clusters, find_clusters
 from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.learning.noise_scale import ROWS, local_noise_scale
 from scoremix.learning.score_regression import CHUNK_ROWS, LevelFit, Settings, learn_ladder
-from scoremix.models.ladder import Ladder
 from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
@@ -52,7 +51,7 @@ class DiffusionMixture(BaseEstimator):
     r"""Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 
     The data are taken to be :math:`x = \mu + \sigma_0 z`: centres of any law (points, balls, a manifold) plus isotropic
-    Gaussian noise of known scale. No number of components is asked for. From a large noise level down to a small one the
+    Gaussian noise of known scale. No number of components is asked for. From large noise levels down to small ones the
     posterior mean is regressed on polynomials, cell by cell, and the denoised samples show where the cells of the next
     level go [1]_.
 
@@ -386,9 +385,7 @@ class DiffusionMixture(BaseEstimator):
         if not is_foreign(X) or hasattr(X, "__dataframe__"):
             return validate_data(self, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
         if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
-            raise ValueError(
-                f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit."
-            )
+            raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
         if not bool(namespace(X).all(namespace(X).isfinite(X))):
             raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
         if reset:
@@ -407,9 +404,7 @@ class DiffusionMixture(BaseEstimator):
         constant = np.flatnonzero(np.diagonal(moments.second) == 0)
         if len(constant):
             names = getattr(self, "feature_names_in_", constant if len(constant) < 6 else constant[:5])
-            shown = ", ".join(
-                str(names[j]) if hasattr(self, "feature_names_in_") else str(j) for j in constant[:5]
-            )
+            shown = ", ".join(str(names[j]) if hasattr(self, "feature_names_in_") else str(j) for j in constant[:5])
             raise ValueError(
                 f"X has constant columns ({shown}): noise of scale noise_scale in every column is assumed, so leave "
                 "them out."

@@ -104,7 +104,7 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
         _check(frame.basis.shape == (len(frame.mean), len(frame.variances)))
         _check(clusters.cells.centers.shape == (len(clusters.cluster), frame.rank))
         _check(clusters.centers.shape == (len(clusters.weights), frame.n_features))
-        _check(0 <= clusters.cluster.min() and clusters.cluster.max() < len(clusters.weights))
+        _check(clusters.cluster.min() >= 0 and clusters.cluster.max() < len(clusters.weights))
         _check(len(arrays["denoising_loss"]) == len(levels) > 0)
         fitted = {
             "ladder_": Ladder(arrays["sigmas"], levels, frame),
@@ -112,9 +112,7 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
             "denoising_loss_": arrays["denoising_loss"],
             "noise_scale_": frame.noise_scale,
             "n_features_in_": frame.n_features,
-            "columns_": None
-            if columns is None
-            else Columns(columns["names"], columns["location"], columns["scale"]),
+            "columns_": None if columns is None else Columns(columns["names"], columns["location"], columns["scale"]),
             "_clusters": clusters,
         }
         if names is not None:
@@ -124,9 +122,7 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
     return params, fitted
 
 
-def _level(
-    arrays: Arrays, i: int, cells: type[SoftCells] | type[Voronoi], frame: Subspace
-) -> PiecewisePolynomial:
+def _level(arrays: Arrays, i: int, cells: type[SoftCells] | type[Voronoi], frame: Subspace) -> PiecewisePolynomial:
     centers, weights = arrays[f"level{i}.centers"], arrays[f"level{i}.weights"]
     degrees, coef = arrays[f"level{i}.degrees"], arrays[f"level{i}.coef"]
     features = Hermite(frame.rank, int(degrees.max()))

@@ -88,9 +88,7 @@ class ParameterError(NamedTuple):
     pairs: npt.NDArray[np.intp]
 
 
-def score_error(
-    score: Score, truth: Truth, sigma: float, n_samples: int = 20_000, rng: Seed = None
-) -> Estimate:
+def score_error(score: Score, truth: Truth, sigma: float, n_samples: int = 20_000, rng: Seed = None) -> Estimate:
     """Mean squared error of a score, E|s_hat(y) - s(y)|^2, under the truth at one noise level.
 
     Parameters

@@ -1,9 +1,9 @@
 """Report the cells of the lowest noise level: how many clusters there are, and where.
 
-Algorithm 2 with radius 1 on the denoised points finds the centres of separated components exactly. An elongated cluster
-is covered by several balls, though, and a single Gaussian should be one cell: so neighbouring cells are merged while one
-Gaussian explains their points better than two, by the classification likelihood with a BIC charge, which needs only the
-additive moments of the cells. (Two equal round clusters merge below a distance of 3.5 of their standard deviations.)
+Algorithm 2 with radius 1 on the denoised points finds the centres of separated components exactly. A long cluster
+is covered by several balls, though, and a single Gaussian should be one cell: so neighbours are merged while one
+Gaussian explains their points better than two, by the classification likelihood with a BIC charge, which needs
+only the additive moments of the cells. (Two equal round clusters merge below a distance of 3.5 of their standard deviations.)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Clusters:
 
     def labels(self, posterior_mean: Array) -> NDArray[np.intp]:
         """Cluster of denoised points, given in the coordinates of the frame, shape (r, n)."""
-        return self.cluster[to_numpy(self.cells.labels(posterior_mean))]
+        return np.asarray(self.cluster[to_numpy(self.cells.labels(posterior_mean))])
 
 
 def find_clusters(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.arrays import Floats, like, namespace, to_numpy
 from scoremix.samples.source import Chunk
 
 

@@ -41,8 +41,8 @@ def local_noise_scale(points: Floats, rng: np.random.Generator) -> float:
     Notes
     -----
     A covariance estimated from few rows has a smallest eigenvalue that is too small; so has the estimate here (by about
-    ``sqrt(d / rows of the component)``). Too small a noise scale costs samples, too large a one is wrong, so that is the
-    safe side.
+    ``sqrt(d / rows of the component)``). Too small a noise scale costs samples, too large a one is wrong: the error
+    is on the safe side.
     """
     n, d = points.shape
     centred = points - points.mean(axis=0)

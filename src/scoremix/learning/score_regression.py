@@ -3,7 +3,7 @@
 From the largest noise level down, with ``t = sigma**2`` and ``s**2 = noise_scale**2 + t``:
 
 1. *cells* around the current warm starts; at the top one cell, the mean.
-2. Draw ``y = x +- sigma z`` and regress the unbiased target ``(1 - s^2/t) y + (s^2/t) x = x -+ (noise_scale^2/sigma) z``
+2. Draw ``y = x +- sigma z``, regress the unbiased target ``(1 - s^2/t) y + (s^2/t) x = x -+ (noise_scale^2/sigma) z``
    of ``E[mu | y]`` on polynomials per cell: one pass that only adds up normal equations, then a small ridge solve.
 3. ``score = (g(y) - y) / s^2``.
 4. *warm starts* for the next level: denoise fresh noisy samples and cover them (Algorithm 2).
@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, like, namespace, to_numpy
 from scoremix.features import Hermite, hermite_size
 from scoremix.learning.moments import NormalEquations
 from scoremix.learning.selection import System, select_degrees
@@ -134,9 +133,7 @@ class LevelStatistic:
         systems, cells = self.cells.systems()
         q = cells * self.features.sizes[-1]
         shape = (self.folds, systems)
-        return NormalEquations(
-            np.zeros((*shape, q, q)), np.zeros((*shape, q, rank)), np.zeros(shape), np.zeros(shape)
-        )
+        return NormalEquations(np.zeros((*shape, q, q)), np.zeros((*shape, q, rank)), np.zeros(shape), np.zeros(shape))
 
     def _add_pairs(self, total: NormalEquations, fold: int, x: Array, z: Array, root: Array | None) -> None:
         """Add antithetic pairs to a fold; `root` holds the square roots of the weights."""
@@ -204,9 +201,7 @@ def fit_level(
     rows = chunk_rows(cells.systems()[1] * features.sizes[-1], how.folds, source.n_features)
     sums = accumulate(statistic, source, chunk_rows=rows, n_threads=how.n_threads)
     chosen = [
-        select_degrees(
-            System(sums.gram[:, s], sums.cross[:, s], sums.weight[:, s], features.sizes), candidates
-        )
+        select_degrees(System(sums.gram[:, s], sums.cross[:, s], sums.weight[:, s], features.sizes), candidates)
         for s in range(sums.gram.shape[1])
     ]
     degrees = np.concatenate([c.degrees for c in chosen])
@@ -233,9 +228,7 @@ def _denoising_loss(sums: NormalEquations, change: float, sigma: float, frame: S
     return (inside + outside) / frame.n_features
 
 
-def candidate_degrees(
-    cells: Cells, rank: int, above: PiecewisePolynomial | None, fixed: int | None
-) -> tuple[int, ...]:
+def candidate_degrees(cells: Cells, rank: int, above: PiecewisePolynomial | None, fixed: int | None) -> tuple[int, ...]:
     """Degrees worth trying at a level, given the model of the level above.
 
     Soft cells multiply as the noise falls, and the degree that pays falls with it: no higher one is tried than was

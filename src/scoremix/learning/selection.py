@@ -41,7 +41,7 @@ class System:
     @property
     def n_cells(self) -> int:
         """Number of cells k."""
-        return self.gram.shape[1] // self.sizes[-1]
+        return int(self.gram.shape[1]) // self.sizes[-1]
 
     def columns(self, degrees: NDArray[np.intp]) -> NDArray[np.intp]:
         """Indices of the features up to the given degree of every cell."""
@@ -102,9 +102,7 @@ def select_degrees(system: System, candidates: tuple[int, ...]) -> Selected:
     return Selected(degrees, coef.reshape(k, p, -1), loss)
 
 
-def _best_common(
-    system: System, candidates: tuple[int, ...]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], float]:
+def _best_common(system: System, candidates: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp], float]:
     """One degree for all cells: the lowest held-out loss."""
     best: tuple[NDArray[np.intp], NDArray[np.intp], float] | None = None
     for m in candidates:

@@ -80,7 +80,7 @@ def nearest(points: Floats, centers: Floats) -> NDArray[np.intp]:
 def over_cover(points: Floats, scale: float, max_cells: int = MAX_CELLS) -> SoftCells:
     """Place soft cells on denoised points, more of them than there are clusters.
 
-    Takes the finest of the radii ``OVER_COVER * scale`` that needs at most `max_cells` balls and leaves no more than 2 %
+    Takes the finest of the radii ``OVER_COVER * scale`` that needs at most `max_cells` balls and leaves at most 2 %
     of the points uncovered beyond what the coarsest leaves (those are outliers).
 
     Parameters

@@ -87,8 +87,13 @@ class Partition:
 class Cells(Protocol):
     """What the regression and the models ask of cells."""
 
-    centers: Floats
-    weights: Floats
+    @property
+    def centers(self) -> Floats:
+        """Centres, shape (k, d)."""
+
+    @property
+    def weights(self) -> Floats:
+        """Shares of the cells, shape (k,)."""
 
     def partition(self, y: Array, variance: Array | float) -> Partition:
         """Cut up the points y of shape (d, n)."""

@@ -134,9 +134,7 @@ def _by_chunks(function: Callable[[Array, Array | float], Array], y: Array, sigm
     xp = namespace(y)
     starts = range(0, n, CHUNK_ROWS)
     parts = [
-        function(
-            y[a : a + CHUNK_ROWS, :], sigma if isinstance(sigma, float | int) else sigma[a : a + CHUNK_ROWS]
-        )
+        function(y[a : a + CHUNK_ROWS, :], sigma if isinstance(sigma, float | int) else sigma[a : a + CHUNK_ROWS])
         for a in starts
     ]
     return xp.concat(parts, axis=0)

@@ -52,9 +52,7 @@ def design(
     for block in partition.blocks:
         if features.degree == 0:
             # The only feature is the weight itself: no local coordinate is needed.
-            weight = (
-                block.weight if block.weight is not None else xp.ones_like(y[:1, block.start : block.stop])
-            )
+            weight = block.weight if block.weight is not None else xp.ones_like(y[:1, block.start : block.stop])
             yield block, weight[:, None, :]
             continue
         at = like(cells.centers[block.cells], y)
@@ -104,7 +102,7 @@ class PiecewisePolynomial:
         cells active in a block.
         """
         xp = namespace(y)
-        variance = self.noise_scale**2 + sigma**2
+        variance: Array | float = self.noise_scale**2 + sigma**2
         partition = self.cells.partition(y, variance)
         if not isinstance(variance, float):
             variance = partition.arrange(variance)

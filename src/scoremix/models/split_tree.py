@@ -71,7 +71,5 @@ class SplitTree:
             flow = np.zeros((len(centers[level - 1]), n_cells))
             np.add.at(flow, parents[level], weights[level][:, None] * outcomes[level])
             total = flow.sum(axis=1, keepdims=True)
-            outcomes[level - 1] = np.where(
-                total > 0, flow / np.where(total > 0, total, 1), outcomes[level - 1]
-            )
+            outcomes[level - 1] = np.where(total > 0, flow / np.where(total > 0, total, 1), outcomes[level - 1])
         return cls(sigmas, centers, weights, parents, outcomes)

@@ -1,6 +1,6 @@
 """The frame of a model: its leading subspace, and the exact Gaussian around it.
 
-Data ``mu + noise_scale z`` whose centres span few dimensions are interesting only in that span: in every other direction
+Data ``mu + noise_scale z`` whose centres span few dimensions are interesting only there: in every other direction
 they are exactly ``N(mean, noise_scale**2)``. The frame is the mean, the leading eigenvectors of the covariance and the
 eigenvalues; models live in its coordinates (rank r instead of d), the complement is handled in closed form.
 
@@ -105,6 +105,4 @@ def leading_subspace(
     basis = vectors[:, :rank]
     # Eigenvectors are defined up to sign: the largest entry of each is made positive, so that runs can be compared.
     signs = np.sign(basis[np.argmax(np.abs(basis), axis=0), np.arange(rank)])
-    return Subspace(
-        mean, np.ascontiguousarray(basis * signs), np.maximum(values[:rank], 0.0), float(noise_scale)
-    )
+    return Subspace(mean, np.ascontiguousarray(basis * signs), np.maximum(values[:rank], 0.0), float(noise_scale))

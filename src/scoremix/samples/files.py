@@ -98,9 +98,7 @@ def _positions(source: Path, found: list[str], columns: Sequence[str] | None) ->
         raise ValueError(f"{source}: no columns chosen: its columns are {', '.join(found)}")
     for name in chosen:
         if not name and name in found:
-            raise ValueError(
-                f"{source}: column {found.index('') + 1} has no name (row numbers?): {CHOOSE_COLUMNS}"
-            )
+            raise ValueError(f"{source}: column {found.index('') + 1} has no name (row numbers?): {CHOOSE_COLUMNS}")
         if name not in found:
             raise ValueError(f"{source} has no column {name!r}: its columns are {', '.join(found)}")
         if found.count(name) > 1:

@@ -69,9 +69,7 @@ def _reading(path: Path, label: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, ValueError, EOFError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"{path} is not a readable {label} file ({reason}): check or export it again"
-        ) from error
+        raise ValueError(f"{path} is not a readable {label} file ({reason}): check or export it again") from error
 
 
 # CSV --------------------------------------------------------------------------------------------------------
@@ -121,9 +119,7 @@ def _csv_load(path: Path, positions: list[int]) -> Floats:
         if wrong is None:
             raise
         name, value = names[int(wrong[1])], wrong[2]
-        raise ValueError(
-            f"{path}: column {name!r} holds {value!r}, which is not a number: {CHOOSE_COLUMNS}"
-        ) from None
+        raise ValueError(f"{path}: column {name!r} holds {value!r}, which is not a number: {CHOOSE_COLUMNS}") from None
     return _from_arrow(path, table, [names[index] for index in positions])
 
 
@@ -189,8 +185,7 @@ def _from_arrow(path: Path, table: pa.Table, names: Sequence[str]) -> Floats:
     for index, (name, column) in enumerate(zip(names, table.columns, strict=True)):
         kind, is_a = column.type, pa.types
         if not any(
-            test(kind)
-            for test in (is_a.is_integer, is_a.is_floating, is_a.is_boolean, is_a.is_decimal, is_a.is_null)
+            test(kind) for test in (is_a.is_integer, is_a.is_floating, is_a.is_boolean, is_a.is_decimal, is_a.is_null)
         ):
             raise ValueError(f"{path}: column {name!r} holds {kind} values, not numbers: {CHOOSE_COLUMNS}")
         array[:, index] = column.cast(pa.float64(), safe=False).to_numpy()

@@ -61,9 +61,7 @@ def _keep_freed_memory() -> None:
     np.empty(2**25 - 2**13, dtype=np.uint8)
 
 
-def accumulate(
-    statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: int, n_threads: int | None = None
-) -> S:
+def accumulate(statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: int, n_threads: int | None = None) -> S:
     """Add up `statistic` over all chunks of `source`.
 
     Parameters

@@ -77,9 +77,7 @@ class ArraySource:
 
     def __init__(self, x: Array, weight: Array | None = None) -> None:
         if x.ndim != 2:
-            raise ValueError(
-                f"X has {x.ndim} dimension(s), but samples are rows of a table: reshape it to (n, d)."
-            )
+            raise ValueError(f"X has {x.ndim} dimension(s), but samples are rows of a table: reshape it to (n, d).")
         self._x = x
         self._weight = None if weight is None else _checked_weight(weight, int(x.shape[0]))
 
@@ -120,9 +118,7 @@ def _checked_weight(weight: Array, n_rows: int) -> NDArray[np.float64]:
     """Weights as NumPy numbers: they are few beside the samples, and are only read in slices."""
     w = np.asarray(to_numpy(weight) if is_foreign(weight) else weight, dtype=np.float64)
     if w.shape != (n_rows,):
-        raise ValueError(
-            f"sample_weight has shape {w.shape}, but X has {n_rows} rows: give one weight per row."
-        )
+        raise ValueError(f"sample_weight has shape {w.shape}, but X has {n_rows} rows: give one weight per row.")
     if not np.all(np.isfinite(w)) or np.any(w < 0):
         raise ValueError("sample_weight has negative or non-finite entries: weights must be numbers >= 0.")
     if not np.any(w > 0):

@@ -42,9 +42,7 @@ def draw(ladder: Ladder, n_samples: int, sampler: Callable[..., Array], sigmas: 
     def fill(block: int) -> None:
         rows = out[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
         rng = np.random.default_rng(np.random.SeedSequence((seed, block)))
-        start = rng.standard_normal((len(rows), ladder.frame.rank)) * np.sqrt(
-            ladder.frame.variances + sigmas[0] ** 2
-        )
+        start = rng.standard_normal((len(rows), ladder.frame.rank)) * np.sqrt(ladder.frame.variances + sigmas[0] ** 2)
         coordinates = sampler(inside.denoise, start, sigmas, rng, noise_scale=ladder.noise_scale)
         rows[:] = ladder.frame.embed(coordinates.T)
         if not ladder.frame.is_whole:

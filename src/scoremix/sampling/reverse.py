@@ -7,8 +7,8 @@ with 0 for clean samples. NumPy in, NumPy out; torch in, torch out.
 
 Data that carry noise themselves, ``x = mu + noise_scale z``, are walked in the clock ``S = sqrt(noise_scale**2 +
 sigma**2)`` with the denoiser of the centre, ``g = E[mu | y] = y + S**2 score``. The flow is the same, ``dy/dS = (y -
-g)/S``, but a single Gaussian is then followed exactly and the end, ``S = noise_scale``, is no singularity: the last step
-from the lowest level needs no small levels before it. With ``noise_scale = 0`` all of them are the usual methods.
+g)/S``, but a single Gaussian is then followed exactly and the end, ``S = noise_scale``, is no singularity: the last
+step from the lowest level needs no small levels before it. With ``noise_scale = 0`` all of them are the usual methods.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def reverse_sde(
 
     Notes
     -----
-    In units ``noise_scale = 1`` the factor is ``2 [(t + 1) - sqrt((t' + 1)(t + 1))]``. The paper prints -1 for the three
-    +1: with -1 the variance diverges, with +1 it is right (docs: gkl). The error of a step is of second order in
+    In units ``noise_scale = 1`` the factor is ``2 [(t + 1) - sqrt((t' + 1)(t + 1))]``. The paper prints -1 for
+    the three +1: with -1 the variance diverges, with +1 it is right (docs: gkl). The error of a step is of second order in
     ``S - S'``, and unlike the others it keeps drawing noise to the end.
 
     References
