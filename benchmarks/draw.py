@@ -126,9 +126,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw every stored table that has a figure."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.draw", description="Draw the stored benchmark."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.draw", description="Draw the stored benchmark.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--output", type=Path, default=FIGURES, help="folder of the figures")
     options = parser.parse_args(arguments)

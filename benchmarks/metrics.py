@@ -21,17 +21,13 @@ def geometric_levels(truth: Truth, n_levels: int = 16) -> FloatArray:
     return np.geomspace(2.5 * widest, 0.2 * (truth.noise_scale or 1.0), n_levels)
 
 
-def kl(
-    fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.Generator
-) -> dict[str, float]:
+def kl(fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.Generator) -> dict[str, float]:
     points = int(np.clip(KERNELS // (len(sigmas) * fitted.row_cost), 100, n))
     bound = kl_bound(SimpleNamespace(sigmas=sigmas, score=fitted.score), truth, points, rng)
     return {"kl": bound.value, "kl_standard_error": bound.standard_error}
 
 
-def tv(
-    fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.Generator
-) -> dict[str, float]:
+def tv(fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.Generator) -> dict[str, float]:
     """Two-sample histogram distance, above three dimensions of the projection on the two widest axes."""
     axes = np.eye(truth.n_features)
     if truth.n_features > 3:
@@ -40,9 +36,7 @@ def tv(
     return {"tv_excess": result.excess, "tv_floor": result.floor, "tv_standard_error": result.standard_error}
 
 
-def regret(
-    fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.Generator
-) -> dict[str, float]:
+def regret(fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.Generator) -> dict[str, float]:
     value, error = posterior_regret(fitted.posterior_mean, truth, min(n, KERNELS // fitted.row_cost), rng)
     return {"regret": value, "regret_standard_error": error}
 

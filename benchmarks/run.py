@@ -132,9 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     plans = {"tiny": tables("tiny"), "full": tables("full")}
     names = [*(table.name for table in plans["full"]), "threads"]
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.run", description="Run and store the benchmark."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Run and store the benchmark.")
     parser.add_argument("--size", choices=tuple(plans), default="tiny")
     parser.add_argument("--only", choices=names, action="append", help="a table to run; may be repeated")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")

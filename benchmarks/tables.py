@@ -49,11 +49,7 @@ FULL = (
     Table(
         "rows",
         "rows n",
-        tuple(
-            Case(p, n, n)
-            for p in (clusters(6, 2, 4), RING)
-            for n in (1_000, 10_000, 50_000, 200_000, 1_000_000)
-        ),
+        tuple(Case(p, n, n) for p in (clusters(6, 2, 4), RING) for n in (1_000, 10_000, 50_000, 200_000, 1_000_000)),
         (SOFT, HARD, BIC, KDE),
         KL_TV,
         n_seeds=3,

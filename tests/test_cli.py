@@ -188,9 +188,7 @@ def test_denoise_takes_away_the_noise_that_was_added(folder, capsys):
 def test_standardised_models_speak_the_datas_units(folder, capsys):
     array = rows() * [1e-3, 1e4] + [5.0, -7.0]
     write_table("wild.csv", NAMES, array)
-    out = succeed(
-        capsys, "fit", "wild.csv", "-o", "model", "--standardize", *FAST[:-4], "--noise-scale", "0.3"
-    )
+    out = succeed(capsys, "fit", "wild.csv", "-o", "model", "--standardize", *FAST[:-4], "--noise-scale", "0.3")
     assert "in standard deviations of the columns" in out
     columns = scoremix.cli._load("model")[1]
     np.testing.assert_allclose(columns.location, array.mean(axis=0))

@@ -61,9 +61,7 @@ def test_bessel_functions_are_integrals_over_the_sphere(dimension):
     tilted = np.exp(a[:, None] * (t - 1)) * weights / weights.sum()
     log_base, ratio = _bessel(dimension, a)
     np.testing.assert_allclose(log_base, np.log(tilted.sum(axis=1)), rtol=1e-10, atol=1e-11)
-    np.testing.assert_allclose(
-        ratio * a / dimension, (tilted @ t) / tilted.sum(axis=1), rtol=1e-10, atol=1e-12
-    )
+    np.testing.assert_allclose(ratio * a / dimension, (tilted @ t) / tilted.sum(axis=1), rtol=1e-10, atol=1e-12)
 
 
 def test_spiral_does_not_depend_on_its_nodes():

@@ -26,9 +26,7 @@ def demo(tmp_path_factory):
 def test_it_writes_models_samples_and_figures(demo):
     folder, _ = demo
     names = [
-        f"{name}{end}"
-        for name in ("galaxies", "old_faithful")
-        for end in (".png", ".safetensors", "_samples.csv")
+        f"{name}{end}" for name in ("galaxies", "old_faithful") for end in (".png", ".safetensors", "_samples.csv")
     ]
     assert sorted(os.listdir(folder)) == names
     for name in ("galaxies", "old_faithful"):
@@ -68,9 +66,7 @@ def test_it_prints_tables_and_ends_with_what_was_found(demo):
     assert "Old Faithful: 272 eruptions of a geyser" in printed
     assert "held-out loss" in printed
     last = printed.splitlines()[-1]
-    assert last.startswith(
-        "Old Faithful's eruptions (length and waiting time, min) fall into 2 cells around (2"
-    )
+    assert last.startswith("Old Faithful's eruptions (length and waiting time, min) fall into 2 cells around (2")
     assert last.endswith(f"Models, samples and figures are in {folder}.")
 
 

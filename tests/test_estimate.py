@@ -16,6 +16,4 @@ def test_error_is_the_spread_of_the_mean():
     rng = np.random.default_rng(0)
     runs = [Estimate.of(rng.exponential(size=100)) for _ in range(2000)]
     # The spread of 2000 means has relative error 1 / sqrt(4000) = 1.6 %.
-    assert np.mean([run.standard_error for run in runs]) == pytest.approx(
-        np.std([r.value for r in runs]), rel=0.065
-    )
+    assert np.mean([run.standard_error for run in runs]) == pytest.approx(np.std([r.value for r in runs]), rel=0.065)

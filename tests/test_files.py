@@ -66,9 +66,7 @@ def test_missing_and_infinite_entries(path, value):
     rows = ROWS.copy()
     rows[[2, 4], 1] = value
     write_table(path, default_names(3), rows)
-    with pytest.raises(
-        ValueError, match=r"'x1' has 2 missing or infinite entries, the first in data row 3: "
-    ):
+    with pytest.raises(ValueError, match=r"'x1' has 2 missing or infinite entries, the first in data row 3: "):
         read_table(path)
     np.testing.assert_array_equal(read_table(path, ["x0"])[1], rows[:, :1])
 

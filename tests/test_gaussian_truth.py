@@ -12,9 +12,7 @@ def test_closed_forms_agree_with_scipy(covariance):
     truth = make_gaussian_mixture(3, 3, 2.0, covariance, "zipf", noise_scale=1.5, random_state=0)
     rng, sigma = np.random.default_rng(0), 0.6
     y = truth.sample(50, rng) + sigma * rng.standard_normal((50, 3))
-    laws = [
-        multivariate_normal(m, s + sigma**2 * np.eye(3)) for m, s in zip(*_parameters(truth), strict=True)
-    ]
+    laws = [multivariate_normal(m, s + sigma**2 * np.eye(3)) for m, s in zip(*_parameters(truth), strict=True)]
     joint = np.stack([w * law.pdf(y) for w, law in zip(truth.weights, laws, strict=True)], axis=1)
     responsibilities = joint / joint.sum(axis=1, keepdims=True)
     pulls = np.stack([-(y - law.mean) @ np.linalg.inv(law.cov) for law in laws], axis=1)

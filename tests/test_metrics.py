@@ -46,9 +46,7 @@ def test_kl_bound_tends_to_the_divergence():
 
 
 def test_kl_bound_counts_the_last_step_to_zero():
-    ladder = SimpleNamespace(
-        sigmas=np.array([2.0, 1.0]), score=lambda y, sigma: GAUSSIAN.score(y, sigma) + 1.0
-    )
+    ladder = SimpleNamespace(sigmas=np.array([2.0, 1.0]), score=lambda y, sigma: GAUSSIAN.score(y, sigma) + 1.0)
     value, error, per_level = kl_bound(ladder, GAUSSIAN, 10, 0)
     np.testing.assert_allclose(per_level, [0.5 * 3 * 3, 0.5 * 3 * 1])
     assert value == pytest.approx(6.0)

@@ -69,9 +69,7 @@ def test_pairs_are_close_inside_and_far_apart(k):
 
 
 def test_balls_keep_their_distance():
-    assert pdist(
-        make_balls(5, 3, separation=7.0, noise_scale=2.0, random_state=0).centers
-    ).min() == pytest.approx(14)
+    assert pdist(make_balls(5, 3, separation=7.0, noise_scale=2.0, random_state=0).centers).min() == pytest.approx(14)
 
 
 def test_lengths_scale_with_the_noise():

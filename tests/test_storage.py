@@ -97,9 +97,7 @@ def test_a_failure_while_writing_leaves_the_old_file(model):
 def test_a_file_that_was_cut_short(model, kept):
     whole = model.read_bytes()
     model.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
-    with pytest.raises(
-        ValueError, match=r"model\.safetensors is damaged or was cut short: save or copy it again$"
-    ):
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or was cut short: save or copy it again$"):
         read_model(model)
 
 

@@ -58,9 +58,7 @@ def test_warnings_are_one_line_each_and_not_repeated(capsys):
         warnings.warn("X does not have valid feature names, but", UserWarning, stacklevel=1)
 
     assert exit_status(command) == 0
-    assert capsys.readouterr().err == (
-        "scoremix: warning: far outside the data\nscoremix: warning: overflow\n"
-    )
+    assert capsys.readouterr().err == ("scoremix: warning: far outside the data\nscoremix: warning: overflow\n")
 
 
 def test_a_failed_command_says_only_what_failed(capsys):

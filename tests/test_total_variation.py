@@ -41,10 +41,7 @@ def test_equal_laws_are_at_the_floor(d):
 
 def test_floor_is_the_value_of_two_equal_samples_on_average():
     truth, rng = _normal(0.0, 2), np.random.default_rng(1)
-    runs = [
-        histogram_total_variation(truth.sample(2000, rng), truth.sample(1000, rng), n_bins=10)
-        for _ in range(40)
-    ]
+    runs = [histogram_total_variation(truth.sample(2000, rng), truth.sample(1000, rng), n_bins=10) for _ in range(40)]
     spread = np.mean([run.standard_error for run in runs])
     # Mean of 40 independent excesses: standard error spread / sqrt(40).
     assert abs(np.mean([run.excess for run in runs])) < 4 * spread / np.sqrt(40)

@@ -55,9 +55,7 @@ def test_noise_convolves_the_law(truth, noisy):
     t, step, divergence = 0.64, 1e-4, 0.0
     for axis in range(truth.n_features):
         shift = step * np.eye(truth.n_features)[axis]
-        divergence += (truth.score(noisy + shift, 0.8) - truth.score(noisy - shift, 0.8))[:, axis] / (
-            2 * step
-        )
+        divergence += (truth.score(noisy + shift, 0.8) - truth.score(noisy - shift, 0.8))[:, axis] / (2 * step)
     later, earlier = (truth.log_density(noisy, np.sqrt(t + h)) for h in (step, -step))
     expected = (divergence + np.sum(truth.score(noisy, 0.8) ** 2, axis=1)) / 2
     np.testing.assert_allclose((later - earlier) / (2 * step), expected, rtol=1e-5, atol=1e-5)

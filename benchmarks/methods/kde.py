@@ -31,6 +31,4 @@ class CrossValidatedKDE:
         gains = [KernelDensity(bandwidth=h, rtol=1e-4).fit(rest).score(held_out) for h in bandwidths]
         bandwidth = float(bandwidths[np.argmax(gains)]) * (n / len(rest)) ** (-1 / (d + 4))
         kde = KernelDensity(bandwidth=bandwidth).fit(x)
-        return FittedKernels(
-            x, bandwidth, noise_scale, lambda m, rng: kde.sample(m, int(rng.integers(2**31)))
-        )
+        return FittedKernels(x, bandwidth, noise_scale, lambda m, rng: kde.sample(m, int(rng.integers(2**31))))

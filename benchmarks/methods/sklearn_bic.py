@@ -28,9 +28,7 @@ class SklearnBIC:
     covariance_types: tuple[str, ...] = ("spherical", "full")
 
     def fit(self, x: FloatArray, noise_scale: float, seed: int) -> FittedMixture:
-        best = min((self._search(x, kind, seed) for kind in self.covariance_types), key=lambda pair: pair[0])[
-            1
-        ]
+        best = min((self._search(x, kind, seed) for kind in self.covariance_types), key=lambda pair: pair[0])[1]
         return FittedMixture(_closed_form(best), noise_scale)
 
     def _search(self, x: FloatArray, kind: str, seed: int) -> tuple[float, GaussianMixture]:

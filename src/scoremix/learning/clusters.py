@@ -1,9 +1,9 @@
 """Report the cells of the lowest noise level: how many clusters there are, and where.
 
-Algorithm 2 with radius 1 on the denoised points finds the centres of separated components exactly. A long cluster
-is covered by several balls, though, and a single Gaussian should be one cell: so neighbours are merged while one
-Gaussian explains their points better than two, by the classification likelihood with a BIC charge, which needs
-only the additive moments of the cells. (Two equal round clusters merge below a distance of 3.5 of their standard deviations.)
+Algorithm 2 with radius 1 on the denoised points finds the centres of separated components exactly. A long cluster is
+covered by several balls, though, and a single Gaussian should be one cell: so neighbours are merged while one Gaussian
+explains their points better than two, by the classification likelihood with a BIC charge, which needs only the additive
+moments of the cells. (Two equal round clusters merge below a distance of 3.5 of their standard deviations.)
 """
 
 from __future__ import annotations
