@@ -79,8 +79,9 @@ class DiffusionMixture(BaseEstimator):
     validation_fraction : float in (0, 0.5], default=0.2
         Share of the rows held out when degrees are chosen. Every row is held out once: ``round(1 / fraction)`` folds.
     rank : int, optional
-        Dimension of the subspace that holds the centres; by default every direction whose variance exceeds what noise
-        alone can show (Marchenko-Pastur edge). The complement is handled exactly, as Gaussian.
+        Dimension of the subspace that holds the centres. By default d where that is at most 5, else every direction
+        whose variance exceeds what noise alone can show (Marchenko-Pastur edge). The complement is handled exactly, as
+        Gaussian.
     random_state : int, RandomState or None
         Seed of all noise and of the samples warm starts are made from.
     verbose : int, default=0

@@ -52,7 +52,7 @@ AUTO_COLUMNS = 96
 JOINT_COLUMNS = 900
 """Degree 1 is tried only while cells x features stay within this."""
 
-HARD_COVER = 0.7
+HARD_COVER = 0.5
 """Radius of Algorithm 2 for Voronoi cells, in units of s: the constant C that the paper leaves open."""
 
 EM_STEPS, EM_ROWS = 20, 5000
@@ -231,14 +231,14 @@ def _denoising_loss(sums: NormalEquations, change: float, sigma: float, frame: S
 def candidate_degrees(cells: Cells, rank: int, above: PiecewisePolynomial | None, fixed: int | None) -> tuple[int, ...]:
     """Degrees worth trying at a level, given the model of the level above.
 
-    Soft cells multiply as the noise falls, and the degree that pays falls with it: no higher one is tried than was
-    chosen above (one more where the cells have not multiplied). The cap on cells x features keeps the pass cheap.
+    Soft cells multiply as the noise falls, and the degree that pays falls with it: above 2, no higher one is tried than
+    was chosen above (one more where the cells have not multiplied). The cap on cells x features keeps the pass cheap.
     """
     if fixed is not None:
         return (fixed,)
     together, highest = cells.systems()[1], MAX_DEGREE
     if above is not None and isinstance(cells, SoftCells):
-        highest = int(above.degrees.max()) + (len(cells.centers) <= len(above.degrees))
+        highest = max(2, int(above.degrees.max()) + (len(cells.centers) <= len(above.degrees)))
     candidates = [0]
     for m in range(1, min(MAX_DEGREE, highest) + 1):
         limit = JOINT_COLUMNS if m == 1 else AUTO_COLUMNS

@@ -132,9 +132,7 @@ def _by_chunks(function: Callable[[Array, Array | float], Array], y: Array, sigm
     if n <= CHUNK_ROWS:
         return function(y, sigma)
     xp = namespace(y)
-    starts = range(0, n, CHUNK_ROWS)
-    parts = [
-        function(y[a : a + CHUNK_ROWS, :], sigma if isinstance(sigma, float | int) else sigma[a : a + CHUNK_ROWS])
-        for a in starts
-    ]
+    # The array API leaves slices beyond the end undefined, so the last one stops there.
+    ranges = [(a, min(a + CHUNK_ROWS, n)) for a in range(0, n, CHUNK_ROWS)]
+    parts = [function(y[a:b, :], sigma if isinstance(sigma, float | int) else sigma[a:b]) for a, b in ranges]
     return xp.concat(parts, axis=0)

@@ -16,8 +16,8 @@ import numpy as np
 
 from scoremix.arrays import Array, Floats, like
 
-EDGE_SLACK = 1.02
-"""Eigenvalues count as signal above this times the Marchenko-Pastur edge."""
+SMALL_DIMENSION = 5
+"""Up to this dimension every direction is kept: a weak one left out costs more than an idle one kept."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,16 @@ class Subspace:
         return x - self.embed(coordinates)
 
 
+def noise_edge(n_features: int, effective_rows: float) -> float:
+    """Largest eigenvalue that the covariance of pure unit noise may show.
+
+    The edge of the Marchenko-Pastur law plus two scales of its Tracy-Widom fluctuations (exceeded with probability below
+    0.1 %); it tends to 1 as the rows outnumber the features.
+    """
+    n, d = np.sqrt(effective_rows), np.sqrt(n_features)
+    return float(((n + d) ** 2 + 2 * (n + d) * (1 / n + 1 / d) ** (1 / 3)) / n**2)
+
+
 def leading_subspace(
     mean: Floats,
     covariance: Floats,
@@ -90,8 +100,8 @@ def leading_subspace(
     noise_scale : float
         Standard deviation sigma0 of the isotropic noise in the data.
     rank : int, optional
-        Dimension of the subspace; by default the number of eigenvalues above
-        ``1.02 (1 + sqrt(d / n))^2 sigma0^2``, at least 1.
+        Dimension of the subspace; by default d where that is at most 5, else the number of eigenvalues above
+        `noise_edge`, at least 1.
 
     Returns
     -------
@@ -100,8 +110,8 @@ def leading_subspace(
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
     if rank is None:
-        edge = EDGE_SLACK * (1 + np.sqrt(len(mean) / effective_rows)) ** 2 * noise_scale**2
-        rank = max(1, int(np.count_nonzero(values > edge)))
+        edge = noise_edge(len(mean), effective_rows) * noise_scale**2
+        rank = len(mean) if len(mean) <= SMALL_DIMENSION else max(1, int(np.count_nonzero(values > edge)))
     basis = vectors[:, :rank]
     # Eigenvectors are defined up to sign: the largest entry of each is made positive, so that runs can be compared.
     signs = np.sign(basis[np.argmax(np.abs(basis), axis=0), np.arange(rank)])

@@ -94,8 +94,9 @@ class ArraySource:
     def chunks(self, rows: int) -> Iterator[Chunk]:
         """Walk all rows in order, `rows` at a time."""
         for start in range(0, self.n_rows, rows):
-            x = self._floating(self._x[start : start + rows, :])
-            weight = None if self._weight is None else like(self._weight[start : start + rows], x)
+            stop = min(start + rows, self.n_rows)  # the array API leaves slices beyond the end undefined
+            x = self._floating(self._x[start:stop, :])
+            weight = None if self._weight is None else like(self._weight[start:stop], x)
             yield Chunk(start, x, weight)
 
     def draw(self, size: int, rng: np.random.Generator) -> Array:
