@@ -50,8 +50,8 @@ def indices_like(values: NDArray[np.intp], x: Array) -> Array:
 
 def to_numpy(x: Array) -> NDArray[Any]:
     """Bring `x` to NumPy, from whatever device it is on."""
-    if isinstance(x, np.ndarray):
-        return x
+    if isinstance(x, np.ndarray | np.generic):
+        return np.asarray(x)
     if array_api_compat.is_torch_array(x):
         return np.asarray(x.detach().cpu().numpy())
     if array_api_compat.is_cupy_array(x):

@@ -36,8 +36,8 @@ from scoremix.storage import write_model
 
 logger = logging.getLogger("scoremix")
 
-FAR = 12.0
-"""Points further from the mean than this many standard deviations of the widest direction are warned about."""
+FAR = 2.0
+"""Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
 
 SAMPLERS = {
     "dpm": dpm,
@@ -201,6 +201,7 @@ class DiffusionMixture(BaseEstimator):
         frame = leading_subspace(
             moments.mean, moments.covariance, float(moments.effective_rows), self.noise_scale_, self._rank()
         )
+        self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
         how = self._settings(frame, int(rng.integers(2**31)))
         self.noise_levels_ = self._levels(frame)
         self.ladder_, self.denoising_loss_ = learn_ladder(
@@ -470,15 +471,13 @@ class DiffusionMixture(BaseEstimator):
 
     def _warn_if_far(self, Y: Array, levels: Floats) -> None:
         """Far from all data the score is the tail of the nearest cell's Gaussian: say so."""
-        frame = self.ladder_.frame
-        reach = np.sqrt(frame.variances[0] + levels**2)
         xp = namespace(Y)
-        distance = to_numpy(xp.max(xp.abs(Y - like(frame.mean, Y)[None, :]), axis=1))
-        n_far = int(np.count_nonzero(distance > FAR * reach))
+        distance = to_numpy(xp.max(xp.abs(Y - like(self.ladder_.frame.mean, Y)[None, :]), axis=1))
+        n_far = int(np.count_nonzero(distance > FAR * self._reach + 6 * levels))
         if n_far:
             warnings.warn(
-                f"{n_far} of {Y.shape[0]} points lie further than {FAR} standard deviations from the data: there the "
-                "model continues as the Gaussian tail of the nearest cell.",
+                f"{n_far} of {Y.shape[0]} points lie more than twice as far out as any sample of the fit: there the model "
+                "continues as the Gaussian tail of the nearest cell.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -32,6 +32,7 @@ class Fitted(Protocol):
     denoising_loss_: Floats
     n_features_in_: int
     _clusters: Clusters
+    _reach: float
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor parameters."""
@@ -50,6 +51,7 @@ def pack(model: Fitted, columns: Columns | None) -> tuple[dict[str, Any], Arrays
     header = {
         "params": params,
         "noise_scale": frame.noise_scale,
+        "reach": model._reach,
         "feature_names": None if names is None else [str(name) for name in names],
         "columns": None
         if columns is None
@@ -114,6 +116,7 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
             "n_features_in_": frame.n_features,
             "columns_": None if columns is None else Columns(columns["names"], columns["location"], columns["scale"]),
             "_clusters": clusters,
+            "_reach": float(header["reach"]),
         }
         if names is not None:
             fitted["feature_names_in_"] = np.array(names, dtype=object)

@@ -31,6 +31,8 @@ class Moments:
         Sum of ``w (x - origin)(x - origin)^T``.
     squared_weight : ndarray of shape (...)
         Sum of the squared weights.
+    reach : ndarray of shape (..., d)
+        Largest ``|x - origin|`` of any row, per coordinate.
     origin : ndarray of shape (d,)
         Fixed; only moments about the same origin add.
     """
@@ -39,6 +41,7 @@ class Moments:
     first: Floats
     second: Floats
     squared_weight: Floats
+    reach: Floats
     origin: Floats
 
     def __add__(self, other: Moments) -> Moments:
@@ -48,6 +51,7 @@ class Moments:
             self.first + other.first,
             self.second + other.second,
             self.squared_weight + other.squared_weight,
+            np.maximum(self.reach, other.reach),
             self.origin,
         )
 
@@ -82,7 +86,8 @@ def chunk_moments(chunk: Chunk, origin: Floats) -> Moments:
         weighted = centred * chunk.weight[:, None]
     first = to_numpy(xp.sum(weighted, axis=0)).astype(np.float64)
     second = to_numpy(weighted.T @ centred).astype(np.float64)
-    return Moments(np.asarray(weight), first, second, np.asarray(squared), origin)
+    reach = to_numpy(xp.max(xp.abs(centred), axis=0)).astype(np.float64)
+    return Moments(np.asarray(weight), first, second, np.asarray(squared), reach, origin)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
 from scoremix.models.piecewise import PiecewisePolynomial
@@ -91,7 +93,7 @@ class Ladder:
             return self._at(y, float(sigma))
         xp = namespace(y)
         # Rows are answered bracket by bracket: 0 above the ladder, i between level i - 1 and i, L below it.
-        brackets = np.searchsorted(-self.sigmas, -to_numpy(sigma), side="left")
+        brackets = self._bracket(to_numpy(sigma))
         order = np.argsort(brackets, kind="stable")
         edges = np.flatnonzero(np.diff(brackets[order])) + 1
         parts = []
@@ -105,7 +107,11 @@ class Ladder:
         exact = np.flatnonzero(np.isclose(self.sigmas, sigma, rtol=1e-9, atol=0.0))
         if len(exact):
             return self.levels[exact[0]].posterior_mean(y, sigma)
-        return self._in_bracket(y, sigma, int(np.searchsorted(-self.sigmas, -sigma, side="left")))
+        return self._in_bracket(y, sigma, int(self._bracket(np.asarray(sigma))))
+
+    def _bracket(self, sigma: Floats) -> NDArray[np.intp]:
+        """Number of levels at or above sigma; a level itself counts, in single precision too."""
+        return np.searchsorted(-self.sigmas * (1 + 1e-6), -sigma, side="right")
 
     def _in_bracket(self, y: Array, sigma: Array | float, bracket: int) -> Array:
         """Answer between level ``bracket - 1`` (above) and ``bracket`` (below)."""
@@ -114,9 +120,10 @@ class Ladder:
         above = self.levels[bracket - 1].posterior_mean(y, sigma)
         if bracket == len(self.sigmas):
             return above
-        low, high = np.log(self.sigmas[bracket]), np.log(self.sigmas[bracket - 1])
-        log = np.log(sigma) if isinstance(sigma, float) else namespace(y).log(sigma)
-        share = (log - low) / (high - low)
+        # Python numbers: a NumPy scalar would turn single precision into double.
+        low, high = log(self.sigmas[bracket]), log(self.sigmas[bracket - 1])
+        clock = log(sigma) if isinstance(sigma, float) else namespace(y).log(sigma)
+        share = (clock - low) / (high - low)
         return share * above + (1 - share) * self.levels[bracket].posterior_mean(y, sigma)
 
     def _gaussian(self, y: Array, sigma: Array | float) -> Array:

@@ -89,14 +89,15 @@ def probability_flow(
 
     Parameters
     ----------
-    denoiser, y, sigmas, rng, noise_scale
-        As for `dpm`.
+    denoiser, y, sigmas, rng, noise_scale : as for `dpm`
+        What is walked, from where, and along which levels.
     method : {"heun", "euler"}
         Heun calls the denoiser twice per step (Karras et al. 2022, Algorithm 1), but once in a step to 0.
 
     Returns
     -------
     array of shape (n, d)
+        Points at level ``sigmas[-1]``.
 
     Raises
     ------
@@ -126,8 +127,18 @@ def ancestral(
 ) -> Array:
     """Ancestral (DDPM posterior) sampling: ``y' = y + (t - t') score + sqrt((t - t') t'/t) z``.
 
-    Parameters and return value as for `dpm`; fresh noise comes from `rng`. The step to level 0 follows the flow, which
-    keeps the noise of the data (`noise_scale`) instead of averaging it away.
+    The step to level 0 follows the flow, which keeps the noise of the data (`noise_scale`) instead of averaging it
+    away.
+
+    Parameters
+    ----------
+    denoiser, y, sigmas, rng, noise_scale : as for `dpm`
+        Fresh noise comes from `rng`.
+
+    Returns
+    -------
+    array of shape (n, d)
+        Points at level ``sigmas[-1]``.
     """
     rng = np.random.default_rng() if rng is None else rng
     for sigma, lower in pairwise(map(float, sigmas)):
@@ -149,7 +160,15 @@ def reverse_sde(
 ) -> Array:
     """The published step of GKL: ``y' = y + 2 (S^2 - S S') score + sqrt(t - t') z``, exact in the linear part.
 
-    Parameters and return value as for `dpm`; fresh noise comes from `rng`.
+    Parameters
+    ----------
+    denoiser, y, sigmas, rng, noise_scale : as for `dpm`
+        Fresh noise comes from `rng`.
+
+    Returns
+    -------
+    array of shape (n, d)
+        Points at level ``sigmas[-1]``.
 
     Notes
     -----

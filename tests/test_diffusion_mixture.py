@@ -1,0 +1,319 @@
+"""The estimator: scikit-learn's contract, parameters, inputs, outputs, model files."""
+
+import logging
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from scoremix import DiffusionMixture, load
+from scoremix.samples.files import Columns
+
+CENTERS = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
+
+
+def three_clusters(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return CENTERS[rng.integers(3, size=n)] + rng.standard_normal((n, 2))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return three_clusters(3000)
+
+
+@pytest.fixture(scope="module")
+def model(data):
+    return DiffusionMixture(n_levels=8, random_state=0).fit(data)
+
+
+@parametrize_with_checks([DiffusionMixture(n_levels=3, random_state=0), DiffusionMixture(n_levels=3, gates="hard")])
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+def test_finds_three_cells_with_their_centres_and_weights(model):
+    assert model.n_cells_ == 3
+    order = np.lexsort(model.centers_.T.round(0))
+    # A mean of 1000 samples has a standard error of .03 per coordinate, weights one of .009: five of them.
+    np.testing.assert_allclose(model.centers_[order], CENTERS[np.lexsort(CENTERS.T)], atol=0.16)
+    np.testing.assert_allclose(model.weights_, 1 / 3, atol=0.045)
+    assert np.all(np.diff(model.weights_) <= 0)
+
+
+def test_fitted_attributes_have_the_documented_shapes(model):
+    assert model.noise_levels_.shape == model.denoising_loss_.shape == model.n_cells_per_level_.shape == (8,)
+    assert np.all(np.diff(model.noise_levels_) < 0)
+    assert model.noise_levels_[-1] == pytest.approx(0.2)
+    assert [len(d) for d in model.degrees_] == list(model.n_cells_per_level_)
+    assert model.n_features_in_ == 2
+
+
+def test_denoising_loss_is_that_of_fresh_samples(model):
+    fresh, rng = three_clusters(20000, seed=1), np.random.default_rng(2)
+    for level in (0, 4, 7):
+        sigma = model.noise_levels_[level]
+        error = model.denoise(fresh + sigma * rng.standard_normal(fresh.shape), sigma) - fresh
+        # Squared errors of 20,000 pairs vary by about 1 %; the held-out estimate itself by 3 % (3,000 samples).
+        assert np.mean(error**2) == pytest.approx(model.denoising_loss_[level], rel=0.12)
+
+
+def test_predict_agrees_with_the_nearest_centre(model):
+    X = three_clusters(2000, seed=3)
+    nearest = np.argmin(np.linalg.norm(X[:, None] - model.centers_, axis=2), axis=1)
+    # Clusters 6 apart: a share of Phi(-3) = .1 % lies beyond the midplane, where the two rules may differ.
+    assert np.mean(model.predict(X) == nearest) > 0.99
+
+
+@pytest.mark.parametrize("method", ["dpm", "ancestral", "reverse_sde", "probability_flow"])
+def test_samples_have_the_moments_of_the_data(model, data, method):
+    n_steps = {"ancestral": 60, "reverse_sde": 120}.get(method)
+    sample = model.sample(20000, method=method, n_steps=n_steps, random_state=0)
+    # The widest standard deviation is 3; standard errors .05 (3,000 fitted rows) and .02: a bit over three of them,
+    # plus the bias of a few first-order steps in the variances (5 %).
+    np.testing.assert_allclose(sample.mean(axis=0), data.mean(axis=0), atol=0.2)
+    np.testing.assert_allclose(np.cov(sample.T), np.cov(data.T), atol=0.7)
+
+
+def test_samples_follow_the_seed(model):
+    a, b = model.sample(9000, random_state=5), model.sample(9000, random_state=5)
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a, model.sample(9000, random_state=6))
+    assert not np.array_equal(model.sample(10), model.sample(10))
+
+
+def test_same_seed_same_fit(data, model):
+    again = DiffusionMixture(n_levels=8, random_state=0).fit(data)
+    np.testing.assert_array_equal(again.score_function(data[:50]), model.score_function(data[:50]))
+
+
+def test_sigma_may_be_one_number_or_one_per_row(model, data):
+    sigma = np.linspace(0.0, 12.0, 40)
+    together = model.denoise(data[:40], sigma)
+    alone = np.vstack([model.denoise(data[i : i + 1], sigma[i]) for i in range(40)])
+    np.testing.assert_allclose(together, alone, atol=1e-9)
+    np.testing.assert_array_equal(
+        model.score_function(data[:5]), model.score_function(data[:5], model.noise_levels_[-1])
+    )
+
+
+def test_tweedie_connects_the_three_answers(model, data):
+    Y, sigma = data[:100], 0.7
+    score = model.score_function(Y, sigma)
+    np.testing.assert_allclose(model.denoise(Y, sigma), Y + sigma**2 * score, atol=1e-12)
+    np.testing.assert_allclose(model.posterior_mean(Y), Y + model.score_function(Y, 0.0), atol=1e-12)
+
+
+def test_high_dimension_is_projected_and_its_complement_is_gaussian():
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((40, 2)))[0]
+    X = three_clusters(4000) @ basis.T + rng.standard_normal((4000, 40)) @ (np.eye(40) - basis @ basis.T) + 3.0
+    model = DiffusionMixture(n_levels=8, random_state=0).fit(X)
+    assert model.ladder_.frame.rank == 2
+    assert model.n_cells_ == 3
+    sample = model.sample(5000, random_state=0) - 3.0
+    outside = sample - sample @ model.ladder_.frame.basis @ model.ladder_.frame.basis.T
+    # 38 directions of variance 1, from 5,000 samples: relative standard error sqrt(2 / 190000) = .3 %.
+    assert np.mean(np.sum((outside - outside.mean(axis=0)) ** 2, axis=1)) == pytest.approx(38, rel=0.015)
+
+
+def test_explicit_rank_is_used(data):
+    assert DiffusionMixture(n_levels=3, rank=1, random_state=0).fit(data).ladder_.frame.rank == 1
+
+
+def test_noise_scale_auto_finds_the_scale_of_round_clusters(data):
+    model = DiffusionMixture(noise_scale="auto", n_levels=3, random_state=0).fit(3.0 * data)
+    # The smallest of three clusters' eigenvalues, each known to sqrt(2 / 1000) = 4.5 % in variance, is biased low.
+    assert model.noise_scale_ == pytest.approx(3.0, rel=0.1)
+
+
+def test_integer_weights_find_what_repeated_rows_find(data):
+    weight = np.where(data[:, 0] > 3, 3, 1)
+    weighted = DiffusionMixture(n_levels=8, random_state=0).fit(data, sample_weight=weight)
+    repeated = DiffusionMixture(n_levels=8, random_state=0).fit(np.repeat(data, weight, axis=0))
+    assert weighted.n_cells_ == repeated.n_cells_ == 3
+    # Different noise is drawn, the moments are the same: 5 standard errors of a weight and of a mean.
+    np.testing.assert_allclose(weighted.weights_, repeated.weights_, atol=0.02)
+    np.testing.assert_allclose(weighted.centers_, repeated.centers_, atol=0.05)
+
+
+def test_weight_zero_is_absence(data):
+    far = np.vstack([data, np.full((50, 2), 40.0)])
+    model = DiffusionMixture(n_levels=8, random_state=0).fit(far, sample_weight=np.r_[np.ones(3000), np.zeros(50)])
+    assert model.n_cells_ == 3
+    assert np.all(np.abs(model.centers_) < 10)
+
+
+@pytest.mark.parametrize("convert", [np.asfortranarray, np.ndarray.tolist, pd.DataFrame, lambda x: pl.DataFrame(x)])
+def test_takes_whatever_scikit_learn_takes(data, model, convert):
+    fitted = DiffusionMixture(n_levels=8, random_state=0).fit(convert(data))
+    assert fitted.n_cells_ == 3
+    np.testing.assert_allclose(fitted.centers_, model.centers_, atol=1e-9)
+
+
+def test_memory_map_gives_the_same_fit(data, model, tmp_path):
+    np.save(tmp_path / "x.npy", data)
+    fitted = DiffusionMixture(n_levels=8, random_state=0).fit(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    np.testing.assert_array_equal(fitted.centers_, model.centers_)
+
+
+def test_float32_stays_float32_and_agrees(data, model):
+    X = data.astype(np.float32)
+    fitted = DiffusionMixture(n_levels=8, random_state=0).fit(X)
+    assert fitted.n_cells_ == 3
+    assert fitted.posterior_mean(X).dtype == np.float32
+    # Rounding of 1e-7 moves the warm starts a little, not the answer.
+    np.testing.assert_allclose(fitted.posterior_mean(X[:500]), model.posterior_mean(data[:500]), atol=0.1)
+
+
+@pytest.mark.torch
+def test_torch_in_torch_out(data, model):
+    torch = pytest.importorskip("torch")
+    X = torch.asarray(data)
+    fitted = DiffusionMixture(n_levels=8, random_state=0).fit(X)
+    assert fitted.n_cells_ == 3
+    answer = fitted.denoise(X[:100], 0.5)
+    assert isinstance(answer, torch.Tensor)
+    np.testing.assert_allclose(answer.numpy(), model.denoise(data[:100], 0.5), atol=1e-6)
+
+
+def test_feature_names_are_kept(data, tmp_path):
+    frame = pd.DataFrame(data, columns=["length", "waiting"])
+    model = DiffusionMixture(n_levels=3, random_state=0).fit(frame)
+    model.save(tmp_path / "m.scoremix")
+    loaded = load(tmp_path / "m.scoremix")
+    assert list(loaded.feature_names_in_) == ["length", "waiting"]
+    loaded.predict(frame)
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.predict(frame.rename(columns={"length": "other"}))
+
+
+@pytest.mark.parametrize("gates", ["soft", "hard"])
+def test_saved_model_answers_the_same(data, tmp_path, gates):
+    model = DiffusionMixture(n_levels=4, gates=gates, random_state=0).fit(data)
+    model.save(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    Y = three_clusters(200, seed=9)
+    np.testing.assert_array_equal(loaded.score_function(Y, 0.9), model.score_function(Y, 0.9))
+    np.testing.assert_array_equal(loaded.predict(Y), model.predict(Y))
+    np.testing.assert_array_equal(loaded.sample(20, random_state=0), model.sample(20, random_state=0))
+    assert loaded.get_params() == model.get_params()
+
+
+def test_load_of_a_standardised_model_warns(data, model, tmp_path):
+    model.save(tmp_path / "m", Columns(("a", "b"), (0, 0), (2, 2)))
+    with pytest.warns(UserWarning, match="standardised"):
+        assert load(tmp_path / "m").columns_.is_standardized
+
+
+def test_clone_pickle_and_pipeline(data, model):
+    assert clone(model).get_params() == model.get_params()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(data[:9]), model.predict(data[:9]))
+    pipeline = make_pipeline(StandardScaler(), DiffusionMixture(noise_scale=0.35, n_levels=8, random_state=0))
+    assert set(pipeline.fit(data).predict(data[:200])) == {0, 1, 2}
+
+
+def test_verbose_logs_a_line_per_level(data, caplog):
+    with caplog.at_level(logging.INFO, logger="scoremix"):
+        DiffusionMixture(n_levels=3, verbose=1, random_state=0).fit(data[:500])
+    assert [record.message.split(":")[0] for record in caplog.records] == ["level 1/3", "level 2/3", "level 3/3"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"noise_scale": 0.0}, r"noise_scale=0\.0 is out of range"),
+        ({"noise_scale": -1}, "noise_scale=-1 is out of range"),
+        ({"noise_scale": np.nan}, "noise_scale=nan"),
+        ({"noise_scale": "large"}, "noise_scale='large'"),
+        ({"min_weight": 0}, "min_weight=0 is out of range"),
+        ({"min_weight": 1.0}, r"min_weight=1\.0 is out of range"),
+        ({"degree": -1}, "degree=-1"),
+        ({"degree": 2.5}, r"degree=2\.5"),
+        ({"degree": 70}, "degree=70 in 2 dimensions means 2556 polynomial features"),
+        ({"gates": "firm"}, "gates='firm' is not known: choose 'soft' or 'hard'"),
+        ({"covariance": "general"}, "covariance='general' is not known"),
+        ({"n_levels": 1}, "n_levels=1"),
+        ({"n_draws": 0}, "n_draws=0"),
+        ({"validation_fraction": 0.6}, r"validation_fraction=0\.6"),
+        ({"rank": 3}, "rank=3"),
+        ({"sigma_min": 0}, "sigma_min=0"),
+        ({"sigma_min": 3.0, "sigma_max": 2.0}, "sigma_min=3 is not below sigma_max=2"),
+        ({"noise_scale": 1e6}, "noise_scale=1e"),
+    ],
+)
+def test_wrong_parameters_are_refused_by_name(data, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        DiffusionMixture(random_state=0, **parameters).fit(data)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([[1.0, np.nan], [2.0, 3.0]], "NaN"),
+        ([[1.0, np.inf], [2.0, 3.0]], "infinity"),
+        ([[1.0, 2.0]], "minimum of 2"),
+        ([["a", "b"], ["c", "d"]], "[Cc]onvert"),
+        ([1.0, 2.0, 3.0], "2D array"),
+        ([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]], "constant columns"),
+    ],
+)
+def test_wrong_data_are_refused(X, message):
+    with pytest.raises(ValueError, match=message):
+        DiffusionMixture().fit(X)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0], "has shape"),
+        (-np.ones(3000), "negative"),
+        (np.zeros(3000), "zero everywhere"),
+        (np.full(3000, np.nan), "non-finite"),
+    ],
+)
+def test_wrong_weights_are_refused(data, weight, message):
+    with pytest.raises(ValueError, match=message):
+        DiffusionMixture().fit(data, sample_weight=weight)
+
+
+def test_wrong_questions_are_refused(model, data):
+    with pytest.raises(ValueError, match="3 features"):
+        model.predict(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="sigma"):
+        model.denoise(data, -1.0)
+    with pytest.raises(ValueError, match="one number, or one per row"):
+        model.denoise(data, [1.0, 2.0])
+    with pytest.raises(ValueError, match="method"):
+        model.sample(3, method="magic")
+    with pytest.raises(ValueError, match="n_samples=0"):
+        model.sample(0)
+
+
+def test_far_points_get_a_warning_and_a_finite_answer(model):
+    far = np.array([[1e8, -1e8], [1e150, 0.0]])
+    with pytest.warns(UserWarning, match="2 of 2 points lie more than twice"):
+        score = model.score_function(far)
+    assert np.all(np.isfinite(score))
+    # The tail of a Gaussian pulls back towards the data.
+    assert np.all(np.sum(score * far, axis=1) < 0)
+
+
+@pytest.mark.parametrize("gates", ["soft", "hard"])
+def test_difficult_data_never_give_nan(gates):
+    rng = np.random.default_rng(0)
+    duplicated = np.repeat(rng.standard_normal((3, 2)), 40, axis=0)
+    outlier = np.vstack([rng.standard_normal((200, 2)), [[500.0, -300.0]]])
+    two_rows = np.array([[0.0, 1.0], [3.0, 2.0]])
+    for X in (duplicated, outlier, two_rows, rng.standard_normal((5, 30))):
+        model = DiffusionMixture(gates=gates, n_levels=6, random_state=0).fit(X)
+        assert np.all(np.isfinite(model.sample(500, random_state=0)))
+        assert np.all(np.isfinite(model.posterior_mean(X)))
+        assert np.all(np.isfinite(model.centers_))
+        assert model.weights_.sum() == pytest.approx(1.0)
