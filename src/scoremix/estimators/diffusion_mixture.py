@@ -199,7 +199,12 @@ class DiffusionMixture(BaseEstimator):
         else:
             self.noise_scale_ = float(self.noise_scale)
         frame = leading_subspace(
-            moments.mean, moments.covariance, float(moments.effective_rows), self.noise_scale_, self._rank()
+            moments.mean,
+            moments.covariance,
+            float(moments.effective_rows),
+            self.noise_scale_,
+            self._rank(),
+            moments.origin,
         )
         self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
         how = self._settings(frame, int(rng.integers(2**31)))

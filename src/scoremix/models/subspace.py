@@ -88,6 +88,7 @@ def leading_subspace(
     effective_rows: float,
     noise_scale: float,
     rank: int | None = None,
+    anchor: Floats | None = None,
 ) -> Subspace:
     """Choose the subspace that noise alone does not explain.
 
@@ -103,6 +104,10 @@ def leading_subspace(
         Dimension of the subspace; by default d where that is at most 5, else the number of eigenvalues above
         `noise_edge`, at least 1.
 
+    anchor : ndarray of shape (d,), optional
+        A sample. Axes are defined up to sign; they are turned so that its coordinates are not negative, so that the
+        frame turns with the data. Without it, they keep the signs of the eigensolver.
+
     Returns
     -------
     Subspace
@@ -113,6 +118,6 @@ def leading_subspace(
         edge = noise_edge(len(mean), effective_rows) * noise_scale**2
         rank = len(mean) if len(mean) <= SMALL_DIMENSION else max(1, int(np.count_nonzero(values > edge)))
     basis = vectors[:, :rank]
-    # Eigenvectors are defined up to sign: the largest entry of each is made positive, so that runs can be compared.
-    signs = np.sign(basis[np.argmax(np.abs(basis), axis=0), np.arange(rank)])
-    return Subspace(mean, np.ascontiguousarray(basis * signs), np.maximum(values[:rank], 0.0), float(noise_scale))
+    if anchor is not None:
+        basis = basis * np.where((anchor - mean) @ basis < 0, -1.0, 1.0)
+    return Subspace(mean, np.ascontiguousarray(basis), np.maximum(values[:rank], 0.0), float(noise_scale))
