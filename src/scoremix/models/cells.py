@@ -163,23 +163,25 @@ class SoftCells:
 
     def responsibilities(self, y: Array, variance: Array | float) -> Array:
         """Weights of the cells at every point, shape (k, n); cost O(n k d)."""
-        xp = namespace(y)
-        half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)
-        logits = like(self.centers, y) @ y
-        logits -= half_norm[:, None]
-        logits /= variance
-        logits += like(np.log(self.weights), y)[:, None]
-        logits -= xp.max(logits, axis=0)[None, :]
-        weight = exp_in_place(at_least_in_place(logits, LOGIT_FLOOR))
-        weight /= xp.sum(weight, axis=0)[None, :]
+        weight = self._unnormalised(y, variance)
+        weight /= namespace(y).sum(weight, axis=0)[None, :]
         return weight
+
+    def _unnormalised(self, y: Array, variance: Array | float) -> Array:
+        """Responsibilities relative to the largest of every point."""
+        xp = namespace(y)
+        half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)[:, None]
+        logits = like(self.centers, y) @ (y / variance)
+        logits += like(np.log(self.weights), y)[:, None] - half_norm / variance
+        logits -= xp.max(logits, axis=0)[None, :]
+        return exp_in_place(at_least_in_place(logits, LOGIT_FLOOR))
 
     def partition(self, y: Array, variance: Array | float) -> Partition:
         """One dense block, or blocks of neighbouring cells where there are many."""
         xp = namespace(y)
         k = len(self.centers)
-        weight = self.responsibilities(y, variance)
-        weight -= min(THRESHOLD, 0.5 / k)
+        weight = self._unnormalised(y, variance)
+        weight -= min(THRESHOLD, 0.5 / k) * xp.sum(weight, axis=0)[None, :]
         weight = at_least_in_place(weight, 0.0)
         weight /= xp.sum(weight, axis=0)[None, :]
         if k <= DENSE_CELLS:

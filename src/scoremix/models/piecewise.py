@@ -48,16 +48,16 @@ def design(
     matrix : array of shape (a, p, rows)
         Feature p of active cell a, times the weight of the cell.
     """
-    xp = namespace(y)
+    xp, scaled = namespace(y), y / scale
     for block in partition.blocks:
         if features.degree == 0:
             # The only feature is the weight itself: no local coordinate is needed.
             weight = block.weight if block.weight is not None else xp.ones_like(y[:1, block.start : block.stop])
             yield block, weight[:, None, :]
             continue
-        at = like(cells.centers[block.cells], y)
-        u = y[None, :, block.start : block.stop] - at[:, :, None]
-        u /= scale if isinstance(scale, float) else scale[block.start : block.stop]
+        here = slice(block.start, block.stop)
+        at = like(cells.centers[block.cells], y)[:, :, None] / (scale if isinstance(scale, float) else scale[here])
+        u = scaled[None, :, here] - at
         yield block, features(clip_to_ball(u, TRUST_RADIUS), block.weight)
 
 
