@@ -6,7 +6,6 @@ Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.l
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -14,37 +13,34 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import Array, Floats, as_floating, is_foreign, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, as_floating, like, to_numpy
+from scoremix.estimators.inputs import (
+    check_choice,
+    check_number,
+    check_parameters,
+    moments_of,
+    validated_samples,
+    validated_sigma,
+    warn_if_far,
+)
 from scoremix.estimators.model_file import pack
-from scoremix.estimators.parameters import check_choice, check_number
 from scoremix.features import Hermite
 from scoremix.learning.clusters import Clusters, find_clusters
-from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.learning.noise_scale import ROWS, local_noise_scale
-from scoremix.learning.score_regression import CHUNK_ROWS, LevelFit, Settings, learn_ladder
+from scoremix.learning.score_regression import LevelFit, Settings, learn_ladder
 from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
 from scoremix.samples.files import Columns
-from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource
 from scoremix.sampling.draw import draw
-from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
 from scoremix.storage import write_model
 
 logger = logging.getLogger("scoremix")
 
-FAR = 2.0
-"""Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
-
-SAMPLERS = {
-    "dpm": dpm,
-    "ancestral": ancestral,
-    "reverse_sde": reverse_sde,
-    "probability_flow": probability_flow,
-}
+SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "probability_flow": probability_flow}
 
 
 class DiffusionMixture(BaseEstimator):
@@ -189,11 +185,11 @@ class DiffusionMixture(BaseEstimator):
         ValueError
             If a parameter is out of range, or X has NaN, infinite entries, fewer than 2 rows, or a constant column.
         """
-        self._check_parameters()
-        X = self._validated(X, reset=True)
+        check_parameters(self.get_params())
+        X = validated_samples(self, X, reset=True)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = ArraySource(X, sample_weight)
-        moments = self._moments(source)
+        moments = moments_of(source, getattr(self, "feature_names_in_", None))
         if self.noise_scale == "auto":
             self.noise_scale_ = local_noise_scale(to_numpy(source.draw(ROWS, rng)).astype(np.float64), rng)
         else:
@@ -371,53 +367,6 @@ class DiffusionMixture(BaseEstimator):
         tags.array_api_support = True
         return tags
 
-    def _check_parameters(self) -> None:
-        check_choice("covariance", self.covariance, ("identity",))
-        check_choice("gates", self.gates, ("soft", "hard"))
-        if self.noise_scale != "auto":
-            check_number("noise_scale", self.noise_scale, above=0)
-        if self.degree != "auto":
-            check_number("degree", self.degree, at_least=0, integer=True)
-        check_number("n_levels", self.n_levels, at_least=2, integer=True)
-        check_number("min_weight", self.min_weight, above=0, below=1)
-        check_number("n_draws", self.n_draws, at_least=1, integer=True)
-        check_number("validation_fraction", self.validation_fraction, above=0, at_most=0.5)
-        check_number("verbose", self.verbose, at_least=0)
-        for name in ("sigma_min", "sigma_max"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), above=0)
-
-    def _validated(self, X: Any, *, reset: bool) -> Array:
-        """Check samples; arrays of other libraries stay where they are."""
-        if not is_foreign(X) or hasattr(X, "__dataframe__"):
-            return validate_data(self, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
-        if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
-            raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
-        if not bool(namespace(X).all(namespace(X).isfinite(X))):
-            raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
-        if reset:
-            self.n_features_in_ = int(X.shape[1])
-        elif X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} features "
-                "as input."
-            )
-        return X
-
-    def _moments(self, source: ArraySource) -> Moments:
-        origin = to_numpy(next(iter(source.chunks(1))).x)[0].astype(np.float64)
-        moments = accumulate(lambda chunk: chunk_moments(chunk, origin), source, chunk_rows=CHUNK_ROWS)
-        # About the first row a constant column has a second moment of exactly 0.
-        constant = np.flatnonzero(np.diagonal(moments.second) == 0)
-        if len(constant):
-            names = getattr(self, "feature_names_in_", constant if len(constant) < 6 else constant[:5])
-            shown = ", ".join(str(names[j]) if hasattr(self, "feature_names_in_") else str(j) for j in constant[:5])
-            raise ValueError(
-                f"X has constant columns ({shown}): noise of scale noise_scale in every column is assumed, so leave "
-                "them out."
-            )
-        return moments
-
     def _rank(self) -> int | None:
         if self.rank is not None:
             check_number("rank", self.rank, at_least=1, at_most=self.n_features_in_, integer=True)
@@ -463,29 +412,10 @@ class DiffusionMixture(BaseEstimator):
     def _asked(self, Y: Any, sigma: Any) -> tuple[Array, Array | float]:
         """Validate points and noise levels that a fitted model is asked at; warn where it has seen nothing."""
         check_is_fitted(self)
-        Y = as_floating(self._validated(Y, reset=False))
-        levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
-        if levels.ndim > 0 and levels.shape != (Y.shape[0],):
-            raise ValueError(
-                f"sigma has shape {levels.shape}, but there are {Y.shape[0]} rows: give one number, or one per row."
-            )
-        if not np.all(np.isfinite(levels)) or np.any(levels < 0):
-            raise ValueError(f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0.")
-        self._warn_if_far(Y, levels)
+        Y = as_floating(validated_samples(self, Y, reset=False))
+        levels = validated_sigma(sigma, int(Y.shape[0]))
+        warn_if_far(Y, levels, self.ladder_.frame.mean, self._reach)
         return Y, float(levels) if levels.ndim == 0 else like(levels, Y)
-
-    def _warn_if_far(self, Y: Array, levels: Floats) -> None:
-        """Far from all data the score is the tail of the nearest cell's Gaussian: say so."""
-        xp = namespace(Y)
-        distance = to_numpy(xp.max(xp.abs(Y - like(self.ladder_.frame.mean, Y)[None, :]), axis=1))
-        n_far = int(np.count_nonzero(distance > FAR * self._reach + 6 * levels))
-        if n_far:
-            warnings.warn(
-                f"{n_far} of {Y.shape[0]} points lie more than twice as far out as any sample of the fit: there the model "
-                "continues as the Gaussian tail of the nearest cell.",
-                UserWarning,
-                stacklevel=4,
-            )
 
 
 def _log_level(sigmas: Floats) -> Callable[[int, LevelFit], None]:

@@ -75,8 +75,8 @@ class Subspace:
 def noise_edge(n_features: int, effective_rows: float) -> float:
     """Largest eigenvalue that the covariance of pure unit noise may show.
 
-    The edge of the Marchenko-Pastur law plus two scales of its Tracy-Widom fluctuations (exceeded with probability below
-    0.1 %); it tends to 1 as the rows outnumber the features.
+    The edge of the Marchenko-Pastur law plus two scales of its Tracy-Widom fluctuations (exceeded with a probability
+    below 0.1 %); it tends to 1 as the rows outnumber the features.
     """
     n, d = np.sqrt(effective_rows), np.sqrt(n_features)
     return float(((n + d) ** 2 + 2 * (n + d) * (1 / n + 1 / d) ** (1 / 3)) / n**2)

@@ -1,0 +1,167 @@
+"""Checks of everything a user hands in: every refusal is one sentence that names what is wrong and what to do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from scoremix.arrays import Array, Floats, is_foreign, like, namespace, to_numpy
+from scoremix.learning.moments import Moments, chunk_moments
+from scoremix.samples.reduce import accumulate
+from scoremix.samples.source import Source
+
+FAR = 2.0
+"""Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
+
+MOMENT_ROWS = 16384
+"""Rows per chunk when moments are taken."""
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Refuse a value that is none of `choices`.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, the value and the choices.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}={value!r} is not known: choose {' or '.join(map(repr, choices))}.")
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -np.inf,
+    at_least: float = -np.inf,
+    below: float = np.inf,
+    at_most: float = np.inf,
+    integer: bool = False,
+) -> None:
+    """Refuse a value that is not a finite number (or integer) in the range.
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, the value and the range.
+    """
+    kind = Integral if integer else Real
+    is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+    if is_number and np.isfinite(value) and above < value < below and at_least <= value <= at_most:
+        return
+    bounds = [
+        text
+        for text, bound in (
+            (f"> {above:g}", above),
+            (f">= {at_least:g}", at_least),
+            (f"< {below:g}", below),
+            (f"<= {at_most:g}", at_most),
+        )
+        if np.isfinite(bound)
+    ]
+    what = "an integer" if integer else "a number"
+    raise ValueError(f"{name}={value!r} is out of range: give {what} {' and '.join(bounds)}.")
+
+
+def check_parameters(params: Mapping[str, Any]) -> None:
+    """Check the constructor parameters of a DiffusionMixture.
+
+    Raises
+    ------
+    ValueError
+        Naming the first parameter that is out of range.
+    """
+    check_choice("covariance", params["covariance"], ("identity",))
+    check_choice("gates", params["gates"], ("soft", "hard"))
+    if params["noise_scale"] != "auto":
+        check_number("noise_scale", params["noise_scale"], above=0)
+    if params["degree"] != "auto":
+        check_number("degree", params["degree"], at_least=0, integer=True)
+    check_number("n_levels", params["n_levels"], at_least=2, integer=True)
+    check_number("min_weight", params["min_weight"], above=0, below=1)
+    check_number("n_draws", params["n_draws"], at_least=1, integer=True)
+    check_number("validation_fraction", params["validation_fraction"], above=0, at_most=0.5)
+    check_number("verbose", params["verbose"], at_least=0)
+    for name in ("sigma_min", "sigma_max"):
+        if params[name] is not None:
+            check_number(name, params[name], above=0)
+
+
+def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
+    """Check samples by scikit-learn's rules; arrays of other array libraries stay where they are.
+
+    Raises
+    ------
+    ValueError
+        If X is no table of finite numbers, has fewer than 2 rows (`reset`), or does not fit the fitted columns.
+    """
+    if not is_foreign(X):
+        return validate_data(estimator, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
+    if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
+        raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
+    if not bool(namespace(X).all(namespace(X).isfinite(X))):
+        raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
+    if reset:
+        estimator.n_features_in_ = int(X.shape[1])
+    elif X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
+            "features as input."
+        )
+    return X
+
+
+def validated_sigma(sigma: Any, n_rows: int) -> Floats:
+    """Noise levels as numbers, of shape () or (n_rows,).
+
+    Raises
+    ------
+    ValueError
+        If a level is negative or not finite, or there is neither one nor one per row.
+    """
+    levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
+    if levels.ndim > 0 and levels.shape != (n_rows,):
+        raise ValueError(f"sigma has shape {levels.shape} for {n_rows} rows: give one number, or one per row.")
+    if not np.all(np.isfinite(levels)) or np.any(levels < 0):
+        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0.")
+    return levels
+
+
+def moments_of(source: Source, names: Sequence[str] | None) -> Moments:
+    """Moments of the samples about the first row.
+
+    Raises
+    ------
+    ValueError
+        If a column is constant, by name where there are names.
+    """
+    origin = to_numpy(next(iter(source.chunks(1))).x)[0].astype(np.float64)
+    moments = accumulate(lambda chunk: chunk_moments(chunk, origin), source, chunk_rows=MOMENT_ROWS)
+    # About the first row a constant column has a second moment of exactly 0.
+    constant = np.flatnonzero(np.diagonal(moments.second) == 0)
+    if len(constant):
+        shown = ", ".join(str(j if names is None else names[j]) for j in constant[:5])
+        raise ValueError(
+            f"X has constant columns ({shown}): noise in every column is assumed (noise_scale), so leave them out."
+        )
+    return moments
+
+
+def warn_if_far(Y: Array, levels: Floats, mean: Floats, reach: float) -> None:
+    """Warn where a model is asked far outside its data: its answer there is the tail of the nearest cell's Gaussian."""
+    xp = namespace(Y)
+    distance = to_numpy(xp.max(xp.abs(Y - like(mean, Y)[None, :]), axis=1))
+    n_far = int(np.count_nonzero(distance > FAR * reach + 6 * levels))
+    if n_far:
+        warnings.warn(
+            f"{n_far} of {Y.shape[0]} points lie more than twice as far out as any sample of the fit: there the model "
+            "continues as the Gaussian tail of the nearest cell.",
+            UserWarning,
+            stacklevel=4,
+        )
