@@ -36,6 +36,7 @@ from scoremix.paths import FilePath
 from scoremix.samples.files import Columns
 from scoremix.samples.source import ArraySource
 from scoremix.sampling.draw import draw
+from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
 from scoremix.storage import write_model
 
 logger = logging.getLogger("scoremix")
