@@ -234,7 +234,7 @@ def test_verbose_logs_a_line_per_level(data, caplog):
         ({"noise_scale": "large"}, "noise_scale='large'"),
         ({"min_weight": 0}, "min_weight=0 is out of range"),
         ({"min_weight": 1.0}, r"min_weight=1\.0 is out of range"),
-        ({"degree": -1}, "degree=-1"),
+        ({"degree": 0}, "degree=0 is out of range: give an integer >= 1"),
         ({"degree": 2.5}, r"degree=2\.5"),
         ({"degree": 70}, "degree=70 in 2 dimensions means 2556 polynomial features"),
         ({"gates": "firm"}, "gates='firm' is not known: choose 'soft' or 'hard'"),

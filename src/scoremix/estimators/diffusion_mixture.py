@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, as_floating, like, to_numpy
@@ -45,10 +45,10 @@ SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "pro
 
 
 class DiffusionMixture(BaseEstimator):
-    r"""Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
+    """Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 
-    The data are taken to be :math:`x = \mu + \sigma_0 z`: centres of any law (points, balls, a manifold) plus isotropic
-    Gaussian noise of known scale. No number of components is asked for. From large noise levels down to small ones the
+    The data are taken to be ``x = mu + noise_scale z``: centres mu of any law (points, balls, a manifold) plus
+    isotropic Gaussian noise of known scale. No number of components is asked for. From large noise levels down to small ones the
     posterior mean is regressed on polynomials, cell by cell, and the denoised samples show where the cells of the next
     level go [1]_.
 
@@ -57,10 +57,11 @@ class DiffusionMixture(BaseEstimator):
     covariance : {"identity"}, default="identity"
         The noise in the data is isotropic, with standard deviation `noise_scale`.
     noise_scale : float or "auto", default=1.0
-        Standard deviation :math:`\sigma_0 > 0` of that noise, in the units of X. "auto" takes the smallest one that is
+        Standard deviation of that noise, > 0, in the units of X. "auto" takes the smallest one that is
         consistent with the local spectrum of the data.
     degree : int or "auto", default="auto"
-        Degree of the polynomials, or chosen (0 to 5) per level and cell by held-out denoising loss.
+        Degree of the polynomials, at least 1 (constants alone never split the first cell); "auto" chooses 0 to 5 per
+        level and cell by held-out denoising loss.
     gates : {"soft", "hard"}, default="soft"
         "hard": Voronoi cells, schedule and warm starts as published. "soft": responsibilities and one joint regression,
         several times more accurate.
@@ -361,12 +362,6 @@ class DiffusionMixture(BaseEstimator):
     def degrees_(self) -> tuple[np.ndarray[Any, np.dtype[np.intp]], ...]:
         """Degree of every cell, per level."""
         return tuple(level.degrees for level in self.ladder_.levels)
-
-    def __sklearn_tags__(self) -> Tags:
-        """Say what scikit-learn's checks may expect."""
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        return tags
 
     def _rank(self) -> int | None:
         if self.rank is not None:

@@ -82,7 +82,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     if params["noise_scale"] != "auto":
         check_number("noise_scale", params["noise_scale"], above=0)
     if params["degree"] != "auto":
-        check_number("degree", params["degree"], at_least=0, integer=True)
+        check_number("degree", params["degree"], at_least=1, integer=True)
     check_number("n_levels", params["n_levels"], at_least=2, integer=True)
     check_number("min_weight", params["min_weight"], above=0, below=1)
     check_number("n_draws", params["n_draws"], at_least=1, integer=True)
