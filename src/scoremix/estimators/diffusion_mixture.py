@@ -48,9 +48,9 @@ class DiffusionMixture(BaseEstimator):
     """Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 
     The data are taken to be ``x = mu + noise_scale z``: centres mu of any law (points, balls, a manifold) plus
-    isotropic Gaussian noise of known scale. No number of components is asked for. From large noise levels down to small ones the
-    posterior mean is regressed on polynomials, cell by cell, and the denoised samples show where the cells of the next
-    level go [1]_.
+    isotropic Gaussian noise of known scale. No number of components is asked for. From large noise levels down to small
+    ones the posterior mean is regressed on polynomials, cell by cell, and the denoised samples show where the cells of
+    the next level go [1]_.
 
     Parameters
     ----------
