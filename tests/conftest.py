@@ -1,0 +1,23 @@
+"""What all tests share: the array libraries that floors 1 to 3 run on, and reproducible hypothesis runs."""
+
+import importlib
+
+import pytest
+from hypothesis import settings
+
+# Examples are derived from the test itself, not from a clock or a database: a run is the same everywhere.
+settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=40, database=None)
+settings.load_profile("reproducible")
+
+LIBRARIES = {
+    "numpy": "array_api_compat.numpy",
+    "array_api_strict": "array_api_strict",
+    "torch": "array_api_compat.torch",
+}
+
+
+@pytest.fixture(scope="session", params=["numpy", "array_api_strict", pytest.param("torch", marks=pytest.mark.torch)])
+def xp(request):
+    """The array-API namespace a test runs on; results are brought back with `scoremix.arrays.to_numpy`."""
+    pytest.importorskip(request.param)
+    return importlib.import_module(LIBRARIES[request.param])

@@ -1,0 +1,78 @@
+"""The public names: a promise, so any change of them is made here too, and there are few."""
+
+import importlib
+import inspect
+import types
+
+import pytest
+
+PUBLIC = {
+    "scoremix": {"DiffusionMixture", "load"},
+    "scoremix.sampling": {"ancestral", "dpm", "probability_flow", "reverse_sde"},
+    "scoremix.evaluation": {
+        "histogram_total_variation",
+        "kl_bound",
+        "make_balls",
+        "make_gaussian_mixture",
+        "make_manifold",
+        "make_pairs",
+        "make_ring",
+        "make_spiral",
+        "parameter_error",
+        "posterior_regret",
+        "score_error",
+        "total_variation",
+    },
+}
+
+DIFFUSION_MIXTURE = {
+    "degrees_",
+    "denoise",
+    "fit",
+    "get_metadata_routing",
+    "get_params",
+    "n_cells_per_level_",
+    "posterior_mean",
+    "predict",
+    "sample",
+    "save",
+    "score_function",
+    "set_fit_request",
+    "set_params",
+}
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_public_names(package):
+    module = importlib.import_module(package)
+    assert set(module.__all__) == PUBLIC[package]
+    assert len(module.__all__) == len(PUBLIC[package])  # none twice
+    assert list(module.__all__) == sorted(module.__all__)
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_nothing_else_looks_public(package):
+    module = importlib.import_module(package)
+    visible = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert visible == PUBLIC[package]
+
+
+def test_there_are_few():
+    assert sum(map(len, PUBLIC.values())) <= 30
+
+
+def test_methods_of_the_estimator():
+    from scoremix import DiffusionMixture
+
+    assert {name for name, _ in inspect.getmembers(DiffusionMixture) if not name.startswith("_")} == DIFFUSION_MIXTURE
+
+
+def test_version_is_that_of_the_package():
+    import scoremix
+
+    assert scoremix.__version__.count(".") == 2
+    assert all(part.isdigit() for part in scoremix.__version__.split("."))
