@@ -47,7 +47,7 @@ def test_every_table_is_stored_with_its_provenance(stored):
     [
         ("rows", 4, {"kl", "kl_standard_error", "tv_excess", "tv_floor"}),
         ("accuracy", 4, {"kl", "tv_excess"}),
-        ("cells", 2, {"n_cells", "n_cells_true"}),
+        ("cells", 1, {"n_cells", "n_cells_true"}),
         ("regret", 3, {"regret", "regret_standard_error"}),
     ],
 )

@@ -9,7 +9,6 @@ from scipy.linalg import lstsq
 from scoremix.learning.moments import (
     NormalEquations,
     chunk_moments,
-    largest_eigenpairs,
     ridge_solve,
     squared_loss,
 )
@@ -146,11 +145,7 @@ def test_normal_equations_add_into_the_left_operand():
         np.testing.assert_array_equal(getattr(right, name), 10.0 + i)
 
 
-@pytest.mark.parametrize("d", [1, 5])
-def test_largest_eigenpairs(d):
-    root = np.random.default_rng(0).standard_normal((d, d))
-    symmetric = root @ root.T
-    values, vectors = largest_eigenpairs(symmetric)
-    assert np.all(np.diff(values) <= 0)
-    np.testing.assert_allclose(symmetric @ vectors, vectors * values, atol=1e-12)
-    np.testing.assert_allclose(vectors.T @ vectors, np.eye(d), atol=1e-13)
+def test_reach_is_that_of_rows_with_weight(xp):
+    x = xp.asarray(np.array([[1.0, 2.0], [3.0, -1.0], [50.0, 50.0]]))
+    moments = chunk_moments(Chunk(0, x, xp.asarray(np.array([1.0, 0.5, 0.0]))), np.array([1.0, 1.0]))
+    np.testing.assert_array_equal(moments.reach, [2.0, 2.0])

@@ -86,7 +86,10 @@ def chunk_moments(chunk: Chunk, origin: Floats) -> Moments:
         weighted = centred * chunk.weight[:, None]
     first = to_numpy(xp.sum(weighted, axis=0)).astype(np.float64)
     second = to_numpy(weighted.T @ centred).astype(np.float64)
-    reach = to_numpy(xp.max(xp.abs(centred), axis=0)).astype(np.float64)
+    distance = xp.abs(centred)
+    if chunk.weight is not None:
+        distance = distance * xp.astype(chunk.weight > 0, distance.dtype)[:, None]  # a row without weight is absent
+    reach = to_numpy(xp.max(distance, axis=0)).astype(np.float64)
     return Moments(np.asarray(weight), first, second, np.asarray(squared), reach, origin)
 
 
@@ -152,9 +155,3 @@ def ridge_solve(gram: Floats, cross: Floats, weight: float, ridge: float) -> Flo
 def squared_loss(coef: Floats, gram: Floats, cross: Floats) -> float:
     """Change of ``sum w |T - coef^T F|^2`` against coef = 0: negative where the fit helps."""
     return float(np.sum(coef * (gram @ coef)) - 2 * np.sum(coef * cross))
-
-
-def largest_eigenpairs(symmetric: Floats) -> tuple[Floats, NDArray[np.float64]]:
-    """Eigenvalues in decreasing order, and the eigenvectors as columns."""
-    values, vectors = np.linalg.eigh(symmetric)
-    return values[::-1], np.ascontiguousarray(vectors[:, ::-1])

@@ -103,7 +103,6 @@ def leading_subspace(
     rank : int, optional
         Dimension of the subspace; by default d where that is at most 5, else the number of eigenvalues above
         `noise_edge`, at least 1.
-
     anchor : ndarray of shape (d,), optional
         A sample. Axes are defined up to sign; they are turned so that its coordinates are not negative, so that the
         frame turns with the data. Without it, they keep the signs of the eigensolver.
