@@ -1,7 +1,6 @@
 """Moments against NumPy, the ridge solve against an augmented least-squares problem."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import lstsq

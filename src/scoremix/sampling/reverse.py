@@ -173,8 +173,9 @@ def reverse_sde(
     Notes
     -----
     In units ``noise_scale = 1`` the factor is ``2 [(t + 1) - sqrt((t' + 1)(t + 1))]``. The paper prints -1 for the
-    three +1: with -1 the variance explodes below t = 1, with +1 it is right (see the page on GKL in the documentation). The error
-    of a step is of second order in ``S - S'``, and unlike the others it keeps drawing noise to the end.
+    three +1: with -1 the variance explodes below t = 1, with +1 it is right (see the page on GKL in the
+    documentation). The error of a step is of second order in ``S - S'``, and unlike the others it keeps drawing noise
+    to the end.
 
     References
     ----------
