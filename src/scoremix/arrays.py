@@ -83,3 +83,12 @@ def multiply_into(a: Array, b: Array, out: Array) -> None:
         np.multiply(a, b, out=out)
     else:
         out[...] = a * b
+
+
+def product(a: Array, b: Array) -> Array:
+    """Return the matrix product of two matrices, without the interpreter lock however small the result is.
+
+    NumPy's ``@`` keeps the lock where the result has fewer than 500 entries, even if the sum behind each is long; sums
+    over many rows are just that, and threads over chunks would queue for it. ``np.dot`` always lets go.
+    """
+    return np.dot(a, b) if isinstance(a, np.ndarray) else a @ b

@@ -14,7 +14,7 @@ import numpy as np
 
 from scoremix.arrays import Array, Floats, like, namespace
 
-BLOCK = 2048
+BLOCK = 4096
 """Rows that share one random stream; chunks that are multiples of it draw no number twice."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.features import packed, packed_size
 from scoremix.learning.score_regression import CHUNK_ROWS, cover_size, noisy_rows
 from scoremix.learning.warm_starts import cover
@@ -102,7 +102,7 @@ def _cell_sums(x: Array, labels: Array, weight: Array | None, n_cells: int) -> F
     member = xp.astype(member, x.dtype)
     if weight is not None:
         member = member * weight[None, :]
-    return to_numpy(member @ packed(x).T).astype(np.float64)
+    return to_numpy(product(member, packed(x).T)).astype(np.float64)
 
 
 def merge_gaussian(sums: Floats, rank: int, floor: float) -> list[list[int]]:

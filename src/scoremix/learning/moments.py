@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from scoremix.arrays import Floats, like, namespace, to_numpy
+from scoremix.arrays import Floats, like, namespace, product, to_numpy
 from scoremix.samples.source import Chunk
 
 
@@ -84,7 +84,7 @@ def chunk_moments(chunk: Chunk, origin: Floats) -> Moments:
         squared = np.float64(to_numpy(xp.sum(chunk.weight**2)))
         weighted = centred * chunk.weight[:, None]
     first = to_numpy(xp.sum(weighted, axis=0)).astype(np.float64)
-    second = to_numpy(weighted.T @ centred).astype(np.float64)
+    second = to_numpy(product(weighted.T, centred)).astype(np.float64)
     distance = xp.abs(centred)
     if chunk.weight is not None:
         distance = distance * xp.astype(chunk.weight > 0, distance.dtype)[:, None]  # a row without weight is absent

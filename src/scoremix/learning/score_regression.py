@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.features import Hermite, hermite_size
 from scoremix.learning.moments import NormalEquations
 from scoremix.learning.selection import System, select_degrees
@@ -164,7 +164,7 @@ class LevelStatistic:
         weight: float,
     ) -> None:
         """Add the products of some columns where they belong."""
-        gram, cross = to_numpy(columns @ columns.T), to_numpy(columns @ target.T)
+        gram, cross = to_numpy(product(columns, columns.T)), to_numpy(product(columns, target.T))
         p = self.features.sizes[-1]
         if self.cells.systems()[1] == 1:
             system, at = int(cells[0]), np.arange(p)
