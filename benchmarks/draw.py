@@ -87,7 +87,14 @@ def dots(axes: Axes, table: dict[str, dict[Any, float]], metric: str, axis_name:
         axes.plot(list(values.values()), at, "o", ms=7, alpha=0.85, color=COLOURS[method], label=method)
     axes.set_yticks(range(len(places)), [str(place) for place in places])
     axes.set(title=LABELS[metric], ylim=(len(places) - 0.5, -0.5))
-    axes.set_xscale("log" if metric in ("kl", "fit_cpu", "regret") else "linear")
+    if metric in ("kl", "fit_cpu", "regret"):
+        axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=5)
+    if metric in ("fit_wall", "memory_beyond_x"):
+        axes.set_xlim(left=0)
+    if axis_name != "problem":
+        axes.set_ylabel(axis_name)
     axes.grid(alpha=0.3)
 
 
