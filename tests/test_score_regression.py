@@ -16,6 +16,7 @@ from scoremix.learning.score_regression import (
     candidate_degrees,
     chunk_rows,
     cover_size,
+    encoded_rows,
     fit_level,
     learn_ladder,
     noisy_rows,
@@ -329,7 +330,8 @@ def test_cover_needs_samples_in_proportion_to_the_smallest_cluster():
 
 def test_noisy_rows_add_the_noise_of_the_level(xp):
     rows = np.tile(FRAME.mean, (5000, 1))
-    y = noisy_rows(ArraySource(xp.asarray(rows)), FRAME, 1.7, 4000, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    y = noisy_rows(encoded_rows(ArraySource(xp.asarray(rows)), FRAME, 4500, rng), 1.7, 4000, rng)
     assert (type(y), y.shape) == (np.ndarray, (2, 4000))
     # Standard deviations from 4,000 numbers: 1.1 %, four times.
     np.testing.assert_allclose(y.std(axis=1), 1.7, rtol=0.045)

@@ -85,7 +85,19 @@ def test_draw_gives_all_rows_where_there_are_fewer(xp):
     np.testing.assert_array_equal(to_numpy(ArraySource(xp.asarray(x)).draw(20, np.random.default_rng(0))), x)
     weight = np.array([0, 1, 0, 2, 0, 0, 3, 0.0])
     drawn = ArraySource(xp.asarray(x), xp.asarray(weight)).draw(20, np.random.default_rng(0))
-    np.testing.assert_array_equal(to_numpy(drawn)[:, 0], [1, 3, 6])  # rows of weight 0 are not there
+    assert set(to_numpy(drawn)[:, 0]) <= {1, 3, 6}  # rows of weight 0 are not there
+    assert drawn.shape[0] == 20  # unequal weights: heavy rows are drawn again
+    even = ArraySource(xp.asarray(x), xp.asarray(np.array([0, 2, 0, 2, 0, 0, 2, 0.0]))).draw(
+        20, np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(to_numpy(even)[:, 0], [1, 3, 6])
+
+
+def test_many_draws_follow_unequal_weights():
+    weight = np.array([1.0, 2, 3, 4])
+    drawn = ArraySource(np.arange(4.0)[:, None], weight).draw(40_000, np.random.default_rng(0))[:, 0].astype(int)
+    # Binomial: standard deviation at most 0.5 / sqrt(40000) = 0.0025, four times.
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 40_000, weight / 10, atol=0.01)
 
 
 @pytest.mark.parametrize("weight", [None, [1.0, 1, 1, 1], [1.0, 2, 3, 4]])

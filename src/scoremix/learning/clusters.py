@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.features import packed, packed_size
-from scoremix.learning.score_regression import CHUNK_ROWS, cover_size, noisy_rows
+from scoremix.learning.score_regression import CHUNK_ROWS, cover_size, encoded_rows, noisy_rows
 from scoremix.learning.warm_starts import cover
 from scoremix.models.cells import Voronoi
 from scoremix.models.ladder import Ladder
@@ -67,7 +67,8 @@ def find_clusters(
     n_threads : int, optional
     """
     frame, inside, sigma = ladder.frame, ladder.inside(), float(ladder.sigmas[-1])
-    y = noisy_rows(source, frame, sigma, cover_size(min_weight), rng)
+    size = cover_size(min_weight)
+    y = noisy_rows(encoded_rows(source, frame, size, rng), sigma, size, rng)
     points = inside.posterior_mean(y.T, sigma)
     radius = float(np.hypot(ladder.noise_scale, sigma))
     centers, _ = cover(points, radius, min_count=max(2, int(min_weight * len(points))))

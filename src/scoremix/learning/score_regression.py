@@ -55,6 +55,9 @@ JOINT_COLUMNS = 900
 HARD_COVER = 0.5
 """Radius of Algorithm 2 for Voronoi cells, in units of s: the constant C that the paper leaves open."""
 
+POOL_ROWS = 50_000
+"""Rows that warm starts are made from: many more than a level asks for, few enough to be held in memory."""
+
 EM_STEPS, EM_ROWS = 20, 5000
 """Steps on the soft gates of a level, and noisy samples per step."""
 
@@ -280,10 +283,10 @@ def learn_ladder(
     soft = how.gates == "soft"
     cells: Cells = SoftCells(centre, np.ones(1)) if soft else Voronoi(centre, np.ones(1))
     fits: list[LevelFit] = []
-    placed = sigmas[0]
+    pool, placed = encoded_rows(source, frame, POOL_ROWS, rng), sigmas[0]
     for level, sigma in enumerate(sigmas):
         if isinstance(cells, SoftCells) and len(cells.centers) > 1:
-            batches = [noisy_rows(source, frame, sigma, EM_ROWS, rng) for _ in range(EM_STEPS)]
+            batches = [noisy_rows(pool, sigma, EM_ROWS, rng) for _ in range(EM_STEPS)]
             cells = refine(cells, batches, frame.noise_scale**2 + sigma**2)
         above = fits[-1].model if fits else None
         candidates = candidate_degrees(cells, frame.rank, above, how.degree)
@@ -293,13 +296,19 @@ def learn_ladder(
             report(level, fit)
         if level + 1 < len(sigmas) and (soft or sigmas[level + 1] ** 2 <= placed**2 / 2):
             placed = sigmas[level + 1]
-            cells = _next_cells(source, fit.model, float(sigma), frame, how, rng)
+            cells = _next_cells(pool, fit.model, float(sigma), how, rng)
     return Ladder(sigmas, tuple(f.model for f in fits), frame), np.array([f.denoising_loss for f in fits])
 
 
-def noisy_rows(source: Source, frame: Subspace, sigma: float, size: int, rng: np.random.Generator) -> Floats:
-    """Fresh noisy samples of a level in the coordinates of the frame, shape (r, at most size), as NumPy numbers."""
-    x = to_numpy(frame.encode(source.draw(size, rng))).astype(np.float64)
+def encoded_rows(source: Source, frame: Subspace, size: int, rng: np.random.Generator) -> Floats:
+    """A sample of the rows, by weight, in the coordinates of the frame, shape (r, at most size), as NumPy numbers."""
+    return to_numpy(frame.encode(source.draw(size, rng))).astype(np.float64)
+
+
+def noisy_rows(pool: Floats, sigma: float, size: int, rng: np.random.Generator) -> Floats:
+    """Fresh noisy samples of a level, shape (r, at most size), from encoded rows of shape (r, m)."""
+    m = pool.shape[1]
+    x = pool if m <= size else pool[:, rng.choice(m, size, replace=False, shuffle=False)]
     return np.asarray(x + sigma * rng.standard_normal(x.shape))
 
 
@@ -309,21 +318,16 @@ def cover_size(min_weight: float) -> int:
 
 
 def _next_cells(
-    source: Source,
-    model: PiecewisePolynomial,
-    sigma: float,
-    frame: Subspace,
-    how: Settings,
-    rng: np.random.Generator,
+    pool: Floats, model: PiecewisePolynomial, sigma: float, how: Settings, rng: np.random.Generator
 ) -> Cells:
     """Warm starts for the next level (GKL Algorithm 2) on fresh noisy samples of this one."""
-    y = noisy_rows(source, frame, sigma, cover_size(how.min_weight), rng)
+    y = noisy_rows(pool, sigma, cover_size(how.min_weight), rng)
     points = model.posterior_mean(y, sigma).T
-    scale = float(np.hypot(frame.noise_scale, sigma))
+    scale = float(np.hypot(model.noise_scale, sigma))
     if how.gates == "soft":
         limit = MAX_CELLS
         if how.degree is not None:
-            limit = max(1, min(MAX_CELLS, 2000 // hermite_size(frame.rank, how.degree)))
+            limit = max(1, min(MAX_CELLS, 2000 // hermite_size(len(pool), how.degree)))
         return over_cover(points, scale, limit)
     centers, _ = cover(points, HARD_COVER * scale, min_count=max(2, int(how.min_weight * len(points))))
     weights = np.bincount(nearest(points, centers), minlength=len(centers)) / len(points)

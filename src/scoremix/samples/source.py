@@ -56,7 +56,11 @@ class Source(Protocol):
         """Walk all rows in order, `rows` at a time (fewer at the end)."""
 
     def draw(self, size: int, rng: np.random.Generator) -> Array:
-        """Draw `size` distinct rows, with probability proportional to weight; all of them where there are fewer."""
+        """Draw `size` rows with probability proportional to weight.
+
+        Without weights, or where all are the same, rows are distinct, and all are given where there are fewer; where
+        weights differ, a heavy row may be drawn more than once.
+        """
 
 
 class ArraySource:
@@ -100,11 +104,17 @@ class ArraySource:
             yield Chunk(start, x, weight)
 
     def draw(self, size: int, rng: np.random.Generator) -> Array:
-        """Draw distinct rows, in row order, with probability proportional to weight."""
-        weight = self._weight
-        eligible = self.n_rows if weight is None else int(np.count_nonzero(weight))
-        p = None if weight is None else weight / weight.sum()
-        rows = np.sort(rng.choice(self.n_rows, size=min(size, eligible), replace=False, p=p, shuffle=False))
+        """Draw rows in row order: distinct ones, or by weight with repetition where weights differ."""
+        if self._weight is None:
+            rows = rng.choice(self.n_rows, size=min(size, self.n_rows), replace=False, shuffle=False)
+        else:
+            eligible = np.flatnonzero(self._weight)
+            weight = self._weight[eligible]
+            if np.ptp(weight) == 0:
+                rows = eligible[rng.choice(len(eligible), size=min(size, len(eligible)), replace=False, shuffle=False)]
+            else:
+                rows = eligible[rng.choice(len(eligible), size=size, p=weight / weight.sum())]
+        rows = np.sort(rows)
         if is_foreign(self._x):
             return self._floating(namespace(self._x).take(self._x, indices_like(rows, self._x), axis=0))
         return self._floating(self._x[rows])
