@@ -19,7 +19,7 @@ from benchmarks.methods.scoremix import Scoremix
 
 
 def measure(path: str, method: Method, noise_scale: float = 1.0) -> dict[str, float]:
-    """Fit the rows stored at `path`: seconds, and MiB beyond what was resident before."""
+    """Fit the rows stored at `path`: seconds, and by how many MiB the peak exceeds that of a fit of 2,000 rows."""
     x = np.load(path)
     method.fit(x[:2000], noise_scale, 0)
     before, wall, cpu = _peak_megabytes(), time.perf_counter(), time.process_time()
