@@ -1,4 +1,4 @@
-"""One large fit in a process of its own: wall time, CPU time and memory beyond the data.
+"""One large fit in a process of its own: wall time, CPU time and peak memory above a small fit.
 
 The number of threads is that of `OMP_NUM_THREADS`. The process fits a small sample first (imports,
 buffers), loads the rows without any other copy of them, and then watches its peak resident size during the
