@@ -85,6 +85,21 @@ def multiply_into(a: Array, b: Array, out: Array) -> None:
         out[...] = a * b
 
 
+def subtract_into(a: Array, b: Array, out: Array) -> None:
+    """Write a - b into the view `out`, without a temporary where the library can."""
+    if isinstance(out, np.ndarray):
+        np.subtract(a, b, out=out)
+    else:
+        out[...] = a - b
+
+
+def squared_lengths(u: Array) -> Array:
+    """Squared lengths of the vectors along axis -2: (..., d, n) -> (..., n), without a temporary for NumPy."""
+    if isinstance(u, np.ndarray):
+        return np.einsum("...dn,...dn->...n", u, u)
+    return namespace(u).sum(u * u, axis=-2)
+
+
 def product(a: Array, b: Array) -> Array:
     """Return the matrix product of two matrices, without the interpreter lock however small the result is.
 

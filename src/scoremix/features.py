@@ -11,10 +11,10 @@ feature major, ``(..., d, n) -> (..., p, n)``: each feature is one contiguous ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from math import comb, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,14 +60,14 @@ def hermite_size(n_features: int, degree: int) -> int:
     return comb(n_features + degree, degree)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Feature `row` = feature `parent` times the one-variable polynomial of degree `order` in `variable`."""
+class _Step(NamedTuple):
+    """Feature `row` from the features of one and two orders less in `variable`, by the three-term recurrence."""
 
     row: int
-    parent: int
     variable: int
     order: int
+    below: int
+    two_below: int
 
 
 class Hermite:
@@ -107,42 +107,49 @@ class Hermite:
         self.exponents, self._steps = _table(n_features, degree)
         self.sizes = tuple(hermite_size(n_features, m) for m in range(degree + 1))
 
-    def __call__(self, u: Array, weight: Array | None = None) -> Array:
+    def __call__(self, u: Array) -> Array:
         """Evaluate every feature.
 
         Parameters
         ----------
         u : array of shape (..., d, n)
             Local coordinates.
-        weight : array of shape (..., n), optional
-            Multiplies every feature (all are built by multiplication from the constant one, so it costs nothing).
 
         Returns
         -------
         array of shape (..., p, n)
         """
-        xp = namespace(u)
-        out = xp.empty((*u.shape[:-2], self.sizes[-1], u.shape[-1]), dtype=u.dtype, device=u.device)
-        out[..., 0, :] = 1.0 if weight is None else weight
-        powers = one_variable(u, self.degree) if self.degree else []
-        for step in self._steps:
-            power = powers[step.order - 1][..., step.variable, :]
-            multiply_into(out[..., step.parent, :], power, out[..., step.row, :])
+        d, n = u.shape[-2:]
+        out = namespace(u).empty((*u.shape[:-2], self.sizes[-1], n), dtype=u.dtype, device=u.device)
+        if self.degree:
+            out[..., 1 : d + 1, :] = u
+        self.complete(out)
         return out
 
+    def complete(self, out: Array, weight: Array | None = None) -> None:
+        """Evaluate every feature in place, where the coordinates stand already: no temporary as large as the result.
 
-def one_variable(u: Array, degree: int) -> list[Array]:
-    """Normalised Hermite polynomials h_1 .. h_degree of every entry (h_0 is 1), by the three-term recurrence.
-
-    ``sqrt(m) h_m = u h_{m-1} - sqrt(m-1) h_{m-2}``.
-    """
-    powers = [u]
-    for m in range(2, degree + 1):
-        nxt = u * powers[-1]
-        nxt -= sqrt(m - 1) * powers[-2] if m > 2 else 1.0
-        nxt *= 1 / sqrt(m)
-        powers.append(nxt)
-    return powers
+        Parameters
+        ----------
+        out : array of shape (..., p, n)
+            Rows ``1 .. d`` hold the coordinates, which are the features of degree 1; all others are written.
+        weight : array of shape (..., n), optional
+            Multiplies every feature.
+        """
+        out[..., 0, :] = 1.0
+        for row, variable, order, below, two_below in self._steps:
+            # sqrt(m) h_m = u h_{m-1} - sqrt(m-1) h_{m-2}
+            feature = out[..., row, :]
+            multiply_into(out[..., below, :], out[..., 1 + variable, :], feature)
+            if order == 2:
+                feature -= out[..., two_below, :]
+            elif order > 2:
+                feature -= sqrt(order - 1) * out[..., two_below, :]
+            if order > 1:
+                feature *= 1 / sqrt(order)
+        if weight is not None:
+            out[..., 0, :] = weight
+            out[..., 1:, :] *= weight[..., None, :]
 
 
 @lru_cache(maxsize=64)
@@ -154,9 +161,10 @@ def _table(n_features: int, degree: int) -> tuple[NDArray[np.intp], tuple[_Step,
     row_of = {tuple(row): i for i, row in enumerate(exponents.tolist())}
     steps = []
     for i, row in enumerate(exponents.tolist()):
-        if i:
+        if sum(row) > 1:
             variable = max(v for v in range(n_features) if row[v])
-            order, row[variable] = row[variable], 0
-            steps.append(_Step(i, row_of[tuple(row)], variable, order))
+            order, less = row[variable], np.eye(n_features, dtype=np.intp)[variable]
+            below, two_below = (row_of.get(tuple((row - m * less).tolist()), 0) for m in (1, 2))
+            steps.append(_Step(i, variable, order, below, two_below))
     exponents.setflags(write=False)
     return exponents, tuple(steps)

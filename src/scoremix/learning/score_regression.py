@@ -37,7 +37,7 @@ from scoremix.samples.source import Chunk, Source
 CHUNK_ROWS = 16384
 """Rows per chunk where no design matrix is made."""
 
-CHUNK_ENTRIES = 2**20
+CHUNK_ENTRIES = 5*2**18
 """Entries of a design matrix, at most about: 8 MB. Threads stand in each other's way when calls are short."""
 
 MAX_CHUNK_ROWS = 2**16
@@ -123,9 +123,10 @@ class LevelStatistic:
         """Normal equations of the rows of `chunk`."""
         x = self.frame.encode(chunk.x)  # (r, n)
         root = None if chunk.weight is None else namespace(x).sqrt(chunk.weight)
-        total = self._zeros(self.frame.rank)
+        rank, total = self.frame.rank, self._zeros(self.frame.rank)
+        noise = normal_rows(self.key, chunk.start, chunk.stop, self.n_draws * rank, x)
         for draw in range(self.n_draws):
-            z = normal_rows((*self.key, draw), chunk.start, chunk.stop, self.frame.rank, x)
+            z = noise[draw * rank : (draw + 1) * rank, :]
             for fold in range(self.folds):
                 rows = slice((fold - chunk.start) % self.folds, None, self.folds)  # row number modulo folds
                 if rows.start < x.shape[1]:
@@ -146,45 +147,33 @@ class LevelStatistic:
         partition = self.cells.partition(y, variance)
         target = partition.arrange(x - (self.frame.noise_scale**2 / self.sigma) * z)
         heavy = None if root is None else partition.arrange(namespace(x).concat([root, root], axis=0))
-        for block, matrix in design(self.cells, partition, self.features, partition.arrange(y), scale):
+        p, rank = self.features.sizes[-1], self.frame.rank
+        for block, matrix in design(self.cells, partition, self.features, partition.arrange(y), scale, room=rank):
             here = slice(block.start, block.stop)
-            residual = target[:, here] - like(self.cells.centers[block.cells].T, y) @ matrix[:, 0, :]
-            residual /= scale
-            columns = namespace(x).reshape(matrix, (-1, matrix.shape[2]))
+            residual = target[:, here] - like(self.cells.centers[block.cells].T, y) @ matrix[:-rank:p, :]
+            matrix[-rank:, :] = residual / scale
             weight = float(block.stop - block.start)
             if heavy is not None:
-                columns, residual = columns * heavy[here], residual * heavy[here]
-                weight = _sum(heavy[here] ** 2)
-            self._add(total, fold, block.cells, columns, residual, weight)
+                matrix *= heavy[here]
+                weight = float(namespace(x).sum(heavy[here] ** 2))
+            self._add(total, fold, block.cells, to_numpy(product(matrix, matrix.T)), weight)
 
-    def _add(
-        self,
-        total: NormalEquations,
-        fold: int,
-        cells: NDArray[np.intp],
-        columns: Array,
-        target: Array,
-        weight: float,
-    ) -> None:
-        """Add the products of some columns where they belong."""
-        gram, cross = to_numpy(product(columns, columns.T)), to_numpy(product(columns, target.T))
-        p = self.features.sizes[-1]
+    def _add(self, total: NormalEquations, fold: int, cells: NDArray[np.intp], sums: Floats, weight: float) -> None:
+        """Add the products of features and targets, all with all, where they belong."""
+        p, q = self.features.sizes[-1], len(sums) - self.frame.rank
+        gram, cross = sums[:q, :q], sums[:q, q:]
         if self.cells.systems()[1] == 1:
             system, at = int(cells[0]), np.arange(p)
         else:
             system, at = 0, (cells[:, None] * p + np.arange(p)).ravel()
-        if len(at) == total.gram.shape[2]:
+        if q == total.gram.shape[2]:
             total.gram[fold, system] += gram
             total.cross[fold, system] += cross
         else:
             total.gram[fold, system][np.ix_(at, at)] += gram
             total.cross[fold, system][at] += cross
-        total.target[fold, system] += _sum(target**2)
+        total.target[fold, system] += sums[q:, q:].trace()
         total.weight[fold, system] += weight
-
-
-def _sum(x: Array) -> float:
-    return float(namespace(x).sum(x))
 
 
 def fit_level(
@@ -301,15 +290,17 @@ def learn_ladder(
 
 
 def encoded_rows(source: Source, frame: Subspace, size: int, rng: np.random.Generator) -> Floats:
-    """A sample of the rows, by weight, in the coordinates of the frame, shape (r, at most size), as NumPy numbers."""
-    return to_numpy(frame.encode(source.draw(size, rng))).astype(np.float64)
+    """A sample of the rows, by weight and in random order, in the frame: shape (r, at most size), NumPy numbers."""
+    rows = to_numpy(frame.encode(source.draw(size, rng))).astype(np.float64)
+    return np.asarray(rng.permutation(rows, axis=1))
 
 
 def noisy_rows(pool: Floats, sigma: float, size: int, rng: np.random.Generator) -> Floats:
-    """Fresh noisy samples of a level, shape (r, at most size), from encoded rows of shape (r, m)."""
+    """Fresh noisy samples of a level, shape (r, at most size), from encoded rows of shape (r, m) in random order."""
     m = pool.shape[1]
-    x = pool if m <= size else pool[:, rng.choice(m, size, replace=False, shuffle=False)]
-    return np.asarray(x + sigma * rng.standard_normal(x.shape))
+    if m > size:
+        pool = np.take(pool, rng.integers(m) + np.arange(size), axis=1, mode="wrap")
+    return np.asarray(pool + sigma * rng.standard_normal(pool.shape))
 
 
 def cover_size(min_weight: float) -> int:

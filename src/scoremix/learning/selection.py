@@ -9,6 +9,7 @@ a closed form), kept only if the refitted whole is better held out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,11 @@ class System:
         """Number of cells k."""
         return int(self.gram.shape[1]) // self.sizes[-1]
 
+    @cached_property
+    def total(self) -> tuple[Floats, Floats, float]:
+        """Gram matrix, cross products and weight of all folds together."""
+        return self.gram.sum(axis=0), self.cross.sum(axis=0), float(self.weight.sum())
+
     def columns(self, degrees: NDArray[np.intp]) -> NDArray[np.intp]:
         """Indices of the features up to the given degree of every cell."""
         p = self.sizes[-1]
@@ -51,11 +57,11 @@ class System:
     def solve(self, columns: NDArray[np.intp], without: int | None = None) -> Floats:
         """Ridge coefficients of `columns` from all folds, or all but one."""
         pick = np.ix_(columns, columns)
-        gram, cross, weight = self.gram.sum(axis=0)[pick], self.cross.sum(axis=0)[columns], self.weight.sum()
+        gram, cross, weight = self.total[0][pick], self.total[1][columns], self.total[2]
         if without is not None:
             gram, cross = gram - self.gram[without][pick], cross - self.cross[without][columns]
-            weight = weight - self.weight[without]
-        return ridge_solve(gram, cross, float(weight), RIDGE)
+            weight -= float(self.weight[without])
+        return ridge_solve(gram, cross, weight, RIDGE)
 
     def held_out_loss(self, columns: NDArray[np.intp]) -> float:
         """Sum over the folds of the loss of the fit without that fold (relative to no fit at all)."""
@@ -129,10 +135,10 @@ def _trim(
     change = np.zeros((system.n_cells, len(lower)))
     pick = np.ix_(columns, columns)
     for f in range(len(system.gram)):
-        train = (system.gram.sum(axis=0) - system.gram[f])[pick]
+        train = (system.total[0] - system.gram[f])[pick]
         ridge = RIDGE * np.maximum(np.diagonal(train), 1e-12 * max(float(np.diagonal(train).max()), 1e-300))
         inverse = np.linalg.inv(train + np.diag(ridge))
-        coef = inverse @ (system.cross.sum(axis=0) - system.cross[f])[columns]
+        coef = inverse @ (system.total[1] - system.cross[f])[columns]
         gram = system.gram[f][pick]
         slope = gram @ coef - system.cross[f][columns]
         for j in range(system.n_cells):

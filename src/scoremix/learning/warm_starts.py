@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from scoremix.arrays import Floats
 from scoremix.models.cells import SoftCells, neighbour_order
@@ -52,12 +51,15 @@ def cover(points: Floats, radius: float, min_count: int) -> tuple[Floats, int]:
     O(m^2 d) time, m^2 bytes. GKL Algorithm 2.
     """
     m = len(points)
+    # |a - b|^2 / 2 = |a|^2 / 2 + |b|^2 / 2 - a b: one product, about the mean so that nothing cancels.
+    local = points - points.mean(axis=0)
+    half = 0.5 * np.sum(local**2, axis=1)
     near = np.empty((m, m), dtype=bool)
-    far = np.empty((m, m), dtype=bool)
-    for start in range(0, m, 256):
-        squared = cdist(points[start : start + 256], points, "sqeuclidean")
-        np.less(squared, radius**2, out=near[start : start + 256])
-        np.less(squared, 4 * radius**2, out=far[start : start + 256])
+    for start in range(0, m, 64):
+        some = slice(start, start + 64)
+        gap = local[some] @ local.T
+        np.subtract(half, gap, out=gap)
+        np.less(gap, 0.5 * radius**2 - half[some, None], out=near[some])
     counts = near.sum(axis=1)
     alive = np.ones(m, dtype=bool)
     centers: list[Floats] = []
@@ -66,7 +68,9 @@ def cover(points: Floats, radius: float, min_count: int) -> tuple[Floats, int]:
         if counts[best] < min_count and centers:
             break
         centers.append(points[near[best] & alive].mean(axis=0))
-        gone = np.flatnonzero(far[best] & alive)
+        far = half + half[best] - local @ local[best] < 2 * radius**2
+        far[best] = True  # whatever the rounding
+        gone = np.flatnonzero(far & alive)
         alive[gone] = False
         counts -= near[gone].sum(axis=0)
     return np.array(centers), int(alive.sum())

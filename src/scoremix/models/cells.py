@@ -171,7 +171,10 @@ class SoftCells:
         """Responsibilities relative to the largest of every point."""
         xp = namespace(y)
         half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)[:, None]
-        logits = like(self.centers, y) @ (y / variance)
+        if isinstance(variance, float):
+            logits = like(self.centers / variance, y) @ y
+        else:
+            logits = like(self.centers, y) @ (y / variance)
         logits += like(np.log(self.weights), y)[:, None] - half_norm / variance
         logits -= xp.max(logits, axis=0)[None, :]
         return exp_in_place(at_least_in_place(logits, LOGIT_FLOOR))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, at_least_in_place, like, namespace
+from scoremix.arrays import Array, Floats, at_least_in_place, like, namespace, squared_lengths, subtract_into
 from scoremix.features import Hermite
 from scoremix.models.cells import Block, Cells, Partition
 
@@ -28,9 +28,9 @@ TRUST_RADIUS = 4.5
 
 
 def design(
-    cells: Cells, partition: Partition, features: Hermite, y: Array, scale: Array | float
+    cells: Cells, partition: Partition, features: Hermite, y: Array, scale: Array | float, room: int = 0
 ) -> Iterator[tuple[Block, Array]]:
-    """Walk the blocks of the design matrix: rows sorted by cell, columns = active cells x features.
+    """Walk the blocks of the design matrix: points sorted by cell, one row per active cell and feature.
 
     Parameters
     ----------
@@ -41,33 +41,38 @@ def design(
         Points, arranged as the partition says.
     scale : float or array of shape (n,)
         Standard deviation s of the noise in y.
+    room : int
+        Rows left free at the end of every matrix, for the targets of a regression.
 
     Yields
     ------
     block : Block
-    matrix : array of shape (a, p, rows)
-        Feature p of active cell a, times the weight of the cell.
+    matrix : array of shape (a p + room, points)
+        Feature j of the i-th active cell, times the weight of the cell, in row ``i p + j``.
     """
-    xp, scaled = namespace(y), y / scale
+    xp, scaled, p = namespace(y), y / scale, features.sizes[-1]
     for block in partition.blocks:
-        if features.degree == 0:
-            # The only feature is the weight itself: no local coordinate is needed.
-            weight = block.weight if block.weight is not None else xp.ones_like(y[:1, block.start : block.stop])
-            yield block, weight[:, None, :]
-            continue
-        here = slice(block.start, block.stop)
-        at = like(cells.centers[block.cells], y)[:, :, None] / (scale if isinstance(scale, float) else scale[here])
-        u = scaled[None, :, here] - at
-        yield block, features(clip_to_ball(u, TRUST_RADIUS), block.weight)
+        here, active = slice(block.start, block.stop), len(block.cells)
+        matrix = xp.empty((active * p + room, block.stop - block.start), dtype=y.dtype, device=y.device)
+        out = xp.reshape(matrix[: active * p, :], (active, p, -1))  # a view
+        if features.degree:
+            at = like(cells.centers[block.cells], y)[:, :, None] / (scale if isinstance(scale, float) else scale[here])
+            u = out[:, 1 : len(y) + 1, :]
+            subtract_into(scaled[None, :, here], at, u)
+            clip_to_ball(u, TRUST_RADIUS)
+        features.complete(out, block.weight)
+        yield block, matrix
 
 
-def clip_to_ball(u: Array, radius: float) -> Array:
-    """Shrink the vectors along axis -2 to length <= `radius`; u may be overwritten."""
-    xp = namespace(u)
-    squared = xp.sum(u * u, axis=-2, keepdims=True)
-    if bool(xp.max(squared) > radius**2):
-        u *= radius / xp.sqrt(at_least_in_place(squared, radius**2))
-    return u
+def clip_to_ball(u: Array, radius: float) -> None:
+    """Shrink the vectors along axis -2 to length <= `radius`, in place."""
+    shrink = squared_lengths(u)
+    if bool(namespace(u).max(shrink) > radius**2):
+        shrink = at_least_in_place(shrink, radius**2)
+        shrink **= 0.5  # in place: these are as many numbers as there are weights
+        shrink **= -1
+        shrink *= radius
+        u *= shrink[..., None, :]
 
 
 @dataclass(frozen=True)
@@ -111,9 +116,9 @@ class PiecewisePolynomial:
         p, parts = self.coef.shape[1], []
         for block, matrix in design(self.cells, partition, self.features, partition.arrange(y), scale):
             columns = (block.cells[:, None] * p + np.arange(p)).ravel()
-            polynomial = like(coef[:, columns], y) @ xp.reshape(matrix, (len(columns), -1))
+            polynomial = like(coef[:, columns], y) @ matrix
             polynomial *= scale if isinstance(scale, float) else scale[block.start : block.stop]
-            # Feature 0 is the weight of the cell itself, so the first rows of the matrix carry the centres.
-            polynomial += like(centers[:, block.cells], y) @ matrix[:, 0, :]
+            # Feature 0 is the weight of the cell itself, so every p-th row of the matrix carries a centre.
+            polynomial += like(centers[:, block.cells], y) @ matrix[::p, :]
             parts.append(polynomial)
         return partition.restore(parts[0] if len(parts) == 1 else xp.concat(parts, axis=1))

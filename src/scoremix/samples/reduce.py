@@ -22,6 +22,10 @@ from threadpoolctl import ThreadpoolController
 from scoremix.samples.source import Chunk, Source
 
 
+FEW_CHUNKS = 64
+"""With this many chunks a thread that waits for the last one hardly matters."""
+
+
 class Additive(Protocol):
     """A mergeable value: what a statistic returns."""
 
@@ -71,7 +75,7 @@ def accumulate(statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: i
     source : Source
         Where the rows come from; at least one row.
     chunk_rows : int
-        Rows per chunk.
+        Most rows per chunk.
     n_threads : int, optional
         Threads over chunks; `available_threads` by default. No more than there are chunks are started.
 
@@ -81,7 +85,7 @@ def accumulate(statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: i
         The sum, in the order of the rows.
     """
     _keep_freed_memory()
-    n_chunks = -(-source.n_rows // chunk_rows)
+    n_chunks, chunk_rows = even_chunks(source.n_rows, chunk_rows)
     threads = max(1, min(n_threads or available_threads(), n_chunks))
     total: S | None = None
     with single_blas_thread():
@@ -90,6 +94,19 @@ def accumulate(statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: i
     if total is None:
         raise ValueError("The source has no rows.")
     return total
+
+
+def even_chunks(n_rows: int, most: int) -> tuple[int, int]:
+    """Cut rows into equal chunks: how many, and of how many rows, at most `most`.
+
+    Where chunks are few, their number is made a multiple of 4: with 25 chunks one of two threads would wait for the
+    last. It depends on the rows alone, never on the threads, so that these do not change the result.
+    """
+    n_chunks = -(-n_rows // most)
+    if 1 < n_chunks < FEW_CHUNKS:
+        n_chunks += -n_chunks % (4 if n_chunks > 4 else 2)
+        most = -(-n_rows // n_chunks)
+    return n_chunks, most
 
 
 def _mapped(statistic: Callable[[Chunk], S], chunks: Iterator[Chunk], threads: int) -> Iterator[S]:
