@@ -28,7 +28,7 @@ LABELS = {
     "regret": "excess risk over the oracle",
     "exact": "share of seeds with exactly k cells",
     "fit_wall": "fit, wall seconds",
-    "memory_beyond_x": "peak above a fit of 2,000 rows, MiB",
+    "memory_beyond_x": "peak beyond the rows, MiB",
 }
 COLOURS = {
     "scoremix": "#0b6e99",

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from scoremix.arrays import to_numpy
 from scoremix.models import cells as module
-from scoremix.models.cells import DENSE_CELLS, THRESHOLD, SoftCells, Voronoi, neighbour_order
+from scoremix.models.cells import DENSE_CELLS, LOGIT_CUT, SoftCells, Voronoi, neighbour_order
 
 
 def scene(k, n=700, d=2, seed=0):
@@ -37,8 +37,7 @@ def dense_weights(partition, k, n):
 def thresholded(centers, weights, y, variance):
     """Responsibilities from SciPy, with the small ones cut as `SoftCells` says."""
     logits = np.log(weights)[:, None] - cdist(centers, y.T, "sqeuclidean") / (2 * np.asarray(variance))
-    r = softmax(logits, axis=0)
-    r = np.maximum(r - min(THRESHOLD, 0.5 / len(centers)), 0)
+    r = np.maximum(np.exp(logits - logits.max(axis=0)) - np.exp(LOGIT_CUT), 0)
     return r / r.sum(axis=0)
 
 
@@ -77,7 +76,7 @@ def test_partition_equals_the_dense_computation(xp, k, per_point):
     asked = xp.asarray(variance) if per_point else variance
     partition = SoftCells(centers, weights).partition(xp.asarray(y), asked)
     expected = thresholded(centers, weights, y, variance)
-    # Cutting at 1e-3 divides rounding by at least 0.5: 1e-12 as above is ample.
+    # Weights are divided by at least 1 - 1e-3: 1e-12 as above is ample.
     np.testing.assert_allclose(dense_weights(partition, k, y.shape[1]), expected, atol=1e-12)
     assert (partition.order is None) == (k <= DENSE_CELLS)
 
@@ -123,9 +122,8 @@ def test_points_far_outside_have_weights_too(xp):
         np.testing.assert_allclose(total.sum(axis=0), 1.0, rtol=1e-12)
 
 
-def test_largest_responsibility_survives_the_threshold():
-    # 1,000 cells in one place: every responsibility is 1e-3, all of them would be cut.
-    k = 2 * int(1 / THRESHOLD)
+def test_equal_responsibilities_survive_however_many_they_are():
+    k = 2 * int(np.exp(-LOGIT_CUT))
     cells = SoftCells(np.zeros((k, 1)), np.full(k, 1 / k))
     weight = dense_weights(cells.partition(np.zeros((1, 3)), 1.0), k, 3)
     np.testing.assert_allclose(weight, 1 / k)
@@ -138,6 +136,13 @@ def test_weights_are_continuous_where_a_cell_drops_out():
     # The responsibility has slope <= 1 here and steps are 1e-4; a plain cut would jump by 1e-3.
     assert np.abs(np.diff(weight, axis=1)).max() < 1.2e-4
     assert weight.min() == 0.0
+
+
+def test_ties_go_to_the_first_centre(xp):
+    # Points on a lattice lie exactly between centres: the sum of their indices would be another cell.
+    centers = np.array([[-1.0], [1.0], [3.0], [5.0]])
+    labels = Voronoi(centers, np.full(4, 0.25)).labels(xp.asarray([[0.0, 0.5, 2.0, 4.0, 9.0]]))
+    np.testing.assert_array_equal(to_numpy(labels), [0, 1, 1, 2, 3])
 
 
 def test_asking_does_not_change_the_points():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.polynomial import hermite_e
 
 from scoremix.arrays import to_numpy
-from scoremix.features import MAX_FEATURES, Hermite, hermite_size, one_variable, packed, packed_size
+from scoremix.features import MAX_FEATURES, Hermite, hermite_size, packed, packed_size
 
 SIZES = [(d, m) for d in range(1, 5) for m in range(6) if hermite_size(d, m) <= 130]
 
@@ -31,9 +31,9 @@ def test_orthonormal_under_the_normal_law(size):
 
 
 @given(st.lists(st.floats(-6, 6), min_size=1, max_size=20), st.integers(1, 9))
-def test_recurrence_gives_numpys_polynomials(values, degree):
+def test_one_variable_gives_numpys_polynomials(values, degree):
     u = np.array(values)
-    for order, ours in enumerate(one_variable(u, degree), start=1):
+    for order, ours in enumerate(Hermite(1, degree)(u[None, :])):
         # Rounding relative to the size of the terms, at most 6^9 / sqrt(9!) = 2e4.
         np.testing.assert_allclose(ours, normalised(u, order), rtol=1e-11, atol=1e-9)
 
@@ -65,7 +65,12 @@ def test_leading_axes_and_weights(xp, degree):
     rng = np.random.default_rng(0)
     u, weight = rng.standard_normal((3, 2, 6)), rng.random((3, 6))
     features = Hermite(2, degree)
-    out = to_numpy(features(xp.asarray(u), xp.asarray(weight)))
+    given = xp.asarray(np.zeros((3, features.sizes[-1], 6)))
+    if degree:
+        given[:, 1:3, :] = xp.asarray(u)
+    features.complete(given, xp.asarray(weight))
+    out = to_numpy(given)
+    np.testing.assert_array_equal(to_numpy(features(xp.asarray(u))), np.stack([features(one) for one in u]))
     expected = np.stack([features(u[j]) * weight[j] for j in range(3)])
     np.testing.assert_allclose(out, expected, rtol=1e-13, atol=1e-15)
 

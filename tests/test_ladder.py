@@ -46,7 +46,7 @@ def random_ladder():
 @pytest.fixture
 def exact_ladder(monkeypatch):
     """A mixture in the subspace of 5 dimensions; degree 0 at the exact centres has no error at any level."""
-    monkeypatch.setattr(cells_module, "THRESHOLD", 0.0)
+    monkeypatch.setattr(cells_module, "LOGIT_CUT", -600.0)
     level = PiecewisePolynomial(
         SoftCells(CENTERS, WEIGHTS), Hermite(2, 0), np.zeros((3, 1, 2)), np.zeros(3, int), NOISE
     )

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite
 from scoremix.models import cells as cells_module
-from scoremix.models.cells import THRESHOLD, SoftCells, Voronoi
+from scoremix.models.cells import LOGIT_CUT, SoftCells, Voronoi
 from scoremix.models.piecewise import TRUST_RADIUS, PiecewisePolynomial, clip_to_ball, design
 
 CENTERS = np.array([[0.0, 0.0], [3.0, 1.0], [-1.0, 4.0]])
@@ -42,7 +42,7 @@ def exact_posterior_mean(centers, weights, y, variance):
 
 @pytest.mark.parametrize("sigma", [0.3, 2.0])
 def test_degree_0_at_the_exact_centres_is_the_posterior_mean(xp, sigma, monkeypatch):
-    monkeypatch.setattr(cells_module, "THRESHOLD", 0.0)
+    monkeypatch.setattr(cells_module, "LOGIT_CUT", -600.0)
     features = Hermite(2, 0)
     exact = PiecewisePolynomial(SoftCells(CENTERS, WEIGHTS), features, np.zeros((3, 1, 2)), np.zeros(3, int), 0.8)
     y = points()
@@ -59,13 +59,13 @@ def test_the_threshold_moves_the_posterior_mean_little():
     error = fast.posterior_mean(y, 0.6) - exact_posterior_mean(centers, weights, y, 1.0)
     # Each of a cells loses at most 1e-3, which goes to the others: |error| <= 2 a 1e-3 x the distances that matter.
     # With s = 1 and 1.5 between centres about 15 cells are active, within 4 of each other.
-    assert 0 < np.abs(error).max() < 2 * 15 * THRESHOLD * 4
+    assert 0 < np.abs(error).max() < 2 * 15 * np.exp(LOGIT_CUT) * 4
 
 
 @pytest.mark.parametrize("kind", [SoftCells, Voronoi])
 @pytest.mark.parametrize("degree", [0, 1, 3])
 def test_formula_term_by_term(xp, kind, degree, monkeypatch):
-    monkeypatch.setattr(cells_module, "THRESHOLD", 0.0)
+    monkeypatch.setattr(cells_module, "LOGIT_CUT", -600.0)
     asked, sigma, y = model(degree, kind), 0.6, points()
     scale, expected = 1.0, np.zeros_like(y)  # 0.8^2 + 0.6^2 = 1
     squared = cdist(CENTERS, y.T, "sqeuclidean")
@@ -125,17 +125,20 @@ def test_precision_and_input_are_kept(xp):
     np.testing.assert_allclose(to_numpy(out), asked.posterior_mean(y, 0.6), atol=2e-4)
 
 
-def test_design_holds_the_weight_in_feature_0(xp):
+def test_design_holds_the_weight_in_feature_0_and_leaves_room(xp):
     asked, y = model(2), points()
     partition = asked.cells.partition(xp.asarray(y), 1.0)
-    for block, matrix in design(asked.cells, partition, asked.features, partition.arrange(xp.asarray(y)), 1.0):
-        np.testing.assert_array_equal(to_numpy(matrix[:, 0, :]), to_numpy(block.weight))
-        assert matrix.shape == (len(block.cells), 6, block.stop - block.start)
+    for room in (0, 2):
+        for block, matrix in design(asked.cells, partition, asked.features, xp.asarray(y), 1.0, room):
+            np.testing.assert_array_equal(to_numpy(matrix[: 6 * len(block.cells) : 6, :]), to_numpy(block.weight))
+            assert matrix.shape == (6 * len(block.cells) + room, block.stop - block.start)
 
 
 def test_clip_to_ball_keeps_directions_and_what_is_inside(xp):
     u = np.random.default_rng(0).standard_normal((2, 3, 50)) * 2
-    clipped = to_numpy(clip_to_ball(xp.asarray(u.copy()), 2.5))
+    given = xp.asarray(u.copy())
+    clip_to_ball(given, 2.5)
+    clipped = to_numpy(given)
     norm = np.linalg.norm(u, axis=1, keepdims=True)
     assert (norm > 2.5).any()
     np.testing.assert_allclose(clipped, u * np.minimum(1, 2.5 / norm), rtol=1e-14)

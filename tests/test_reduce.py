@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from scoremix.samples.reduce import accumulate, available_threads, single_blas_thread
+from scoremix.samples.reduce import FEW_CHUNKS, accumulate, available_threads, even_chunks, single_blas_thread
 from scoremix.samples.source import ArraySource
 
 
@@ -46,18 +46,18 @@ def test_sums_are_in_row_order_even_if_later_chunks_finish_first(threads):
     def statistic(chunk):
         if threads > 1 and chunk.start == 0:
             assert later.wait(timeout=30)  # the first chunk ends after the third
-        if chunk.start == 20:
+        if chunk.start == 16:
             later.set()
         return Recorded([chunk.start])
 
     total = accumulate(statistic, ArraySource(rows_of(95)), chunk_rows=10, n_threads=threads)
-    assert total == tuple(range(0, 95, 10))
+    assert total == tuple(range(0, 95, 8))  # 12 chunks instead of 10: a multiple of 4
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_exceptions_come_through(threads):
     def statistic(chunk):
-        if chunk.start == 40:
+        if chunk.start == 45:
             raise RuntimeError("row 40")
         return chunk.x.sum()
 
@@ -130,7 +130,17 @@ def test_no_more_threads_than_chunks_and_none_for_one(monkeypatch):
     monkeypatch.setattr("scoremix.samples.reduce.ThreadPoolExecutor", Pool)
     for n, threads in ((30, 8), (30, 2), (30, 1), (5, 8)):
         accumulate(lambda chunk: chunk.x.sum(), ArraySource(rows_of(n)), chunk_rows=10, n_threads=threads)
-    assert asked == [3, 2]
+    assert asked == [4, 2]  # 4 chunks: an even number
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**5))
+def test_chunks_are_even(n, most):
+    n_chunks, rows = even_chunks(n, most)
+    assert 1 <= rows <= most
+    assert n_chunks * rows >= n
+    if 4 < -(-n // most) < FEW_CHUNKS <= n / FEW_CHUNKS:
+        assert n_chunks % 4 == 0
+        assert -(-n // rows) == n_chunks
 
 
 def test_a_source_without_rows_is_refused():

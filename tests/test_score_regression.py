@@ -10,6 +10,7 @@ from scoremix.features import Hermite, hermite_size
 from scoremix.learning.moments import NormalEquations
 from scoremix.learning.score_regression import (
     AUTO_COLUMNS,
+    CHUNK_ENTRIES,
     JOINT_COLUMNS,
     LevelStatistic,
     Settings,
@@ -22,7 +23,7 @@ from scoremix.learning.score_regression import (
     noisy_rows,
 )
 from scoremix.learning.selection import System
-from scoremix.models.cells import THRESHOLD, SoftCells, Voronoi, neighbour_order
+from scoremix.models.cells import LOGIT_CUT, SoftCells, Voronoi, neighbour_order
 from scoremix.models.piecewise import TRUST_RADIUS, PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 from scoremix.noise import BLOCK, geometric_levels, normal_rows
@@ -61,15 +62,15 @@ def cell_weights(cells, y, variance):
     squared, k = cdist(cells.centers, y.T, "sqeuclidean"), len(cells.centers)
     if isinstance(cells, Voronoi):
         return 1.0 * (np.arange(k)[:, None] == squared.argmin(axis=0))
-    r = softmax(np.log(cells.weights)[:, None] - squared / (2 * variance), axis=0)
-    r = np.maximum(r - min(THRESHOLD, 0.5 / k), 0)
+    logits = np.log(cells.weights)[:, None] - squared / (2 * variance)
+    r = np.maximum(np.exp(logits - logits.max(axis=0)) - np.exp(LOGIT_CUT), 0)
     return r / r.sum(axis=0)
 
 
 def noisy_pairs(asked, x):
     """All noisy versions of the encoded rows x, with the row numbers, targets and clean coordinates."""
-    for draw in range(asked.n_draws):
-        z = normal_rows((*asked.key, draw), 0, x.shape[1], x.shape[0], x)
+    noise = normal_rows(asked.key, 0, x.shape[1], asked.n_draws * len(x), x)
+    for z in np.split(noise, asked.n_draws):
         for sign in (1, -1):
             yield x + sign * asked.sigma * z, x - sign * asked.frame.noise_scale**2 / asked.sigma * z
 
@@ -321,7 +322,7 @@ def test_no_higher_degree_than_above_where_soft_cells_multiply():
 def test_chunks_are_whole_blocks_of_noise_of_bounded_size(columns, d):
     rows = chunk_rows(columns, 5, d)
     assert rows % BLOCK == 0
-    assert rows == BLOCK or max(rows / 5 * 2 * columns, rows * d) <= 2**20
+    assert rows == BLOCK or max(rows / 5 * 2 * columns, rows * d) <= CHUNK_ENTRIES
 
 
 def test_cover_needs_samples_in_proportion_to_the_smallest_cluster():

@@ -20,7 +20,7 @@ def design(k, degree, n=600, seed=0):
     u = y.T[None] - centers[:, :, None]
     r = softmax(-0.5 * np.sum(u**2, axis=1), axis=0)
     features = Hermite(2, degree)
-    return features(u, r), features.sizes
+    return features(u) * r[:, None, :], features.sizes
 
 
 def system_of(matrix, target, sizes):

@@ -37,8 +37,8 @@ from scoremix.samples.source import Chunk, Source
 CHUNK_ROWS = 16384
 """Rows per chunk where no design matrix is made."""
 
-CHUNK_ENTRIES = 5*2**18
-"""Entries of a design matrix, at most about: 8 MB. Threads stand in each other's way when calls are short."""
+CHUNK_ENTRIES = 5 * 2**18
+"""Entries of a design matrix, at most about: 10 MB. Threads stand in each other's way when calls are short."""
 
 MAX_CHUNK_ROWS = 2**16
 """Most rows of a chunk: enough chunks must remain for the threads."""

@@ -37,12 +37,12 @@ DENSE_CELLS = 24
 BLOCK_ROWS = 384
 """Neighbouring cells are joined until a block has this many rows: fewer would be all overhead."""
 
-THRESHOLD = 1e-3
-"""Responsibilities below it are 0. It is subtracted from all of them, so that the weights stay continuous.
-(Half of 1/k where that is less: the largest responsibility always survives.)"""
+LOGIT_CUT = -7.0
+"""Cells that weigh less than exp(-7), a thousandth, of the heaviest at a point weigh nothing there. That much is
+subtracted from all, so that the weights stay continuous."""
 
 LOGIT_FLOOR = -600.0
-"""Far cells weigh exp(-600): not 0, yet no denormal numbers (they make products a hundred times slower)."""
+"""Where nothing is cut, far cells weigh exp(-600): not 0, yet no denormal numbers (these take twenty times as long)."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,13 @@ class Voronoi:
 
     def labels(self, y: Array) -> Array:
         """Index of the nearest centre of every point, shape (n,)."""
-        xp = namespace(y)
         half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)
-        return xp.argmax(like(self.centers, y) @ y - half_norm[:, None], axis=0)
+        return _largest(like(self.centers, y) @ y - half_norm[:, None])
 
     def partition(self, y: Array, variance: Array | float = 1.0) -> Partition:
         """One block per cell that has points; the variance does not matter."""
         labels = self.labels(y)
-        order = namespace(y).argsort(labels, stable=True)
+        order = _sorting(labels)
         ends = np.cumsum(np.bincount(to_numpy(labels), minlength=len(self.centers)))
         starts = np.concatenate([[0], ends[:-1]])
         return Partition(
@@ -163,37 +162,65 @@ class SoftCells:
 
     def responsibilities(self, y: Array, variance: Array | float) -> Array:
         """Weights of the cells at every point, shape (k, n); cost O(n k d)."""
-        weight = self._unnormalised(y, variance)
+        weight = self._relative_logits(y, variance)
+        weight = exp_in_place(at_least_in_place(weight, LOGIT_FLOOR))
         weight /= namespace(y).sum(weight, axis=0)[None, :]
         return weight
 
-    def _unnormalised(self, y: Array, variance: Array | float) -> Array:
-        """Responsibilities relative to the largest of every point."""
-        xp = namespace(y)
+    def partition(self, y: Array, variance: Array | float) -> Partition:
+        """One dense block, or blocks of neighbouring cells where there are many."""
+        xp, k = namespace(y), len(self.centers)
+        logits = self._relative_logits(y, variance)
+        if k <= DENSE_CELLS:
+            return Partition(None, (Block(0, int(y.shape[1]), np.arange(k), _cut(logits)),))
+        top = _largest(logits)
+        block_of_cell, ends = _join(np.bincount(to_numpy(top), minlength=k))
+        # Stable: columns keep their order within a block, which callers may rely on.
+        order = _sorting(xp.take(indices_like(block_of_cell, y), top))
+        # To compute the logits again costs less than to gather their columns.
+        if not isinstance(variance, float):
+            variance = xp.take(variance, order)
+        logits = self._relative_logits(xp.take(y, order, axis=1), variance)
+        return Partition(order, tuple(_sparse_blocks(logits, ends)))
+
+    def _relative_logits(self, y: Array, variance: Array | float) -> Array:
+        """Logarithms of the responsibilities relative to the largest of every point, shape (k, n)."""
         half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)[:, None]
         if isinstance(variance, float):
             logits = like(self.centers / variance, y) @ y
         else:
             logits = like(self.centers, y) @ (y / variance)
         logits += like(np.log(self.weights), y)[:, None] - half_norm / variance
-        logits -= xp.max(logits, axis=0)[None, :]
-        return exp_in_place(at_least_in_place(logits, LOGIT_FLOOR))
+        logits -= namespace(y).max(logits, axis=0)[None, :]
+        return logits
 
-    def partition(self, y: Array, variance: Array | float) -> Partition:
-        """One dense block, or blocks of neighbouring cells where there are many."""
-        xp = namespace(y)
-        k = len(self.centers)
-        weight = self._unnormalised(y, variance)
-        weight -= min(THRESHOLD, 0.5 / k) * xp.sum(weight, axis=0)[None, :]
-        weight = at_least_in_place(weight, 0.0)
-        weight /= xp.sum(weight, axis=0)[None, :]
-        if k <= DENSE_CELLS:
-            return Partition(None, (Block(0, int(y.shape[1]), np.arange(k), weight),))
-        top = xp.argmax(weight, axis=0)
-        block_of_cell, ends = _join(np.bincount(to_numpy(top), minlength=k))
-        # Stable: columns keep their order within a block, which callers may rely on.
-        order = xp.argsort(xp.take(indices_like(block_of_cell, y), top), stable=True)
-        return Partition(order, tuple(_sparse_blocks(xp.take(weight, order, axis=1), ends)))
+
+def _cut(logits: Array) -> Array:
+    """Weights that sum to 1 from relative logits (overwritten), 0 below `LOGIT_CUT`."""
+    xp = namespace(logits)
+    weight = exp_in_place(at_least_in_place(logits, LOGIT_CUT))
+    weight -= float(np.exp(LOGIT_CUT))
+    weight = at_least_in_place(weight, 0.0)
+    weight /= xp.sum(weight, axis=0)[None, :]
+    return weight
+
+
+def _largest(values: Array) -> Array:
+    """Index of the largest value of every column, as the library's argmax would give it but in a third of the time."""
+    xp = namespace(values)
+    is_largest = xp.astype(values == xp.max(values, axis=0)[None, :], values.dtype)
+    k = values.shape[0]
+    count = np.stack([np.ones(k), np.arange(k)])
+    sums = like(count, values) @ is_largest
+    if bool(xp.max(sums[0, :]) > 1):  # ties: the sum of their indices says nothing
+        return xp.argmax(values, axis=0)
+    return xp.astype(sums[1, :], xp.int64)
+
+
+def _sorting(labels: Array) -> Array:
+    """Order that sorts labels, stable; they are few, and short integers are sorted many times faster."""
+    xp = namespace(labels)
+    return xp.argsort(xp.astype(labels, xp.int16), stable=True)
 
 
 def _join(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -207,14 +234,14 @@ def _join(rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return block_of_cell, np.cumsum(sizes)
 
 
-def _sparse_blocks(weight: Array, ends: NDArray[np.intp]) -> Iterator[Block]:
+def _sparse_blocks(logits: Array, ends: NDArray[np.intp]) -> Iterator[Block]:
     """Keep, per block, the cells that reach it."""
-    xp = namespace(weight)
+    xp = namespace(logits)
     for start, stop in pairwise([0, *ends.tolist()]):
         if stop > start:
-            part = weight[:, start:stop]
-            cells = np.flatnonzero(to_numpy(xp.max(part, axis=1)) > 0)
-            yield Block(start, stop, cells, xp.take(part, indices_like(cells, part), axis=0))
+            part = logits[:, start:stop]
+            cells = np.flatnonzero(to_numpy(xp.max(part, axis=1)) > LOGIT_CUT)
+            yield Block(start, stop, cells, _cut(xp.take(part, indices_like(cells, part), axis=0)))
 
 
 def neighbour_order(centers: Floats) -> NDArray[np.intp]:

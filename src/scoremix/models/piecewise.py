@@ -57,7 +57,7 @@ def design(
         out = xp.reshape(matrix[: active * p, :], (active, p, -1))  # a view
         if features.degree:
             at = like(cells.centers[block.cells], y)[:, :, None] / (scale if isinstance(scale, float) else scale[here])
-            u = out[:, 1 : len(y) + 1, :]
+            u = out[:, 1 : y.shape[0] + 1, :]
             subtract_into(scaled[None, :, here], at, u)
             clip_to_ball(u, TRUST_RADIUS)
         features.complete(out, block.weight)

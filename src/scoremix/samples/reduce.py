@@ -21,7 +21,6 @@ from threadpoolctl import ThreadpoolController
 
 from scoremix.samples.source import Chunk, Source
 
-
 FEW_CHUNKS = 64
 """With this many chunks a thread that waits for the last one hardly matters."""
 
