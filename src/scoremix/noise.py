@@ -74,7 +74,7 @@ def normal_rows(seed: tuple[int, ...], start: int, stop: int, n_features: int, x
     Parameters
     ----------
     seed : tuple of int
-        Key of the stream (model seed, level, draw).
+        Key of the stream: model seed and level. Several draws of a row stand beside each other as features.
     start, stop : int
         Row numbers; the same row gets the same noise whatever the chunk it is drawn in.
     n_features : int
