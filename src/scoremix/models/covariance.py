@@ -1,0 +1,534 @@
+"""Covariances of the components of a Gaussian mixture: four final classes with the same methods, no flags.
+
+A mixture is an exponential family: with features ``phi(x)`` about a *frame* (a point near the data) the logarithm of
+``w_k N(x; m_k, S_k)`` is linear, ``theta_k . phi(x)``, and so is the statistic of an EM step, ``sum_n r_nk phi(x_n)``. So
+a pass over the data is two matrix products, whatever the covariance; what a class says is its features, its natural
+parameters ``theta``, and what the sums mean:
+
+===========  ============================  =================  =======================
+class        features about the frame      their number       second moment of a mass
+===========  ============================  =================  =======================
+`Full`       ``1, x, upper(x x^T)``        (d + 1)(d + 2)/2   (k, d, d)
+`Diagonal`   ``1, x, x * x``               1 + 2 d            (k, d)
+`Spherical`  ``1, x, |x|^2``               2 + d              (k,), summed over axes
+`Tied`       ``1, x, |U^T x|^2``           2 + d              (d, d), all components
+===========  ============================  =================  =======================
+
+Parameters are NumPy float64 arrays, small; data keep their library and precision, feature major: (d, n).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from scoremix.arrays import Array, Floats, like, namespace, squared_lengths
+from scoremix.features import packed, packed_size
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+class Covariance(Protocol):
+    """What mixtures and learners ask of covariances."""
+
+    kind: ClassVar[str]
+    values: Floats
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """Number of free parameters."""
+
+    def n_sums(self, n_features: int) -> int:
+        """Number of features."""
+
+    def dense(self, n_components: int, n_features: int) -> Floats:
+        """Covariance matrices, shape (k, d, d)."""
+
+    def precisions_cholesky(self) -> Floats:
+        """Factors U of the precisions, ``U U^T``, in the shape of `values` (square roots where these are diagonal)."""
+
+    def log_det(self, n_components: int, n_features: int) -> Floats:
+        """Logarithms of the determinants, shape (k,)."""
+
+    def condition(self, n_features: int) -> float:
+        """Largest condition number that products of features suffer from."""
+
+    def squared_distance(self, means: Floats, point: Floats) -> Floats:
+        """Mahalanobis distances of the means from a point, squared, shape (k,)."""
+
+    def features(self, x: Array) -> Array:
+        """Features of the points x (d, n), shape (p, n)."""
+
+    def natural(self, weights: Floats, means: Floats) -> Floats:
+        """Natural parameters theta, shape (k, p), of components with these means about the frame."""
+
+    def gradient(self, coefficients: Array, x: Array) -> Array:
+        """Gradient in x of ``sum_j c_jn phi_j(x_n)``: (p, n), (d, n) -> (d, n)."""
+
+    def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
+        """Second moments about the means, from sums of features (k, p) about the frame; delta = means - frame."""
+
+    def fitted(self, mass: Floats, second: Floats, reg: float) -> Self:
+        """Maximum-likelihood covariances from second moments about the means, plus `reg` on the diagonal."""
+
+    def plus(self, variance: float) -> Self:
+        """Covariances after isotropic noise of this variance is added."""
+
+    def marginal(self, columns: NDArray[np.intp]) -> Self:
+        """Covariances of some columns."""
+
+    def with_values(self, values: Floats) -> Self:
+        """Covariances of the same kind with other values."""
+
+    def guarded(self, ratio: float) -> Self:
+        """Raise what has collapsed to `ratio` times the covariance of a typical component."""
+
+
+def _upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    rows, columns = np.triu_indices(d)
+    return rows, columns
+
+
+def _inverse_factor(covariance: Floats) -> Floats:
+    """Upper factors U of the inverses of covariance matrices (.., d, d): ``U U^T``."""
+    lower = np.linalg.cholesky(covariance)
+    identity = np.eye(covariance.shape[-1])
+    if covariance.ndim == 2:
+        return np.ascontiguousarray(solve_triangular(lower, identity, lower=True).T)
+    return np.array([solve_triangular(one, identity, lower=True).T for one in lower]).reshape(covariance.shape)
+
+
+class CollapsedError(ValueError):
+    """No component has a positive definite covariance."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Fitting the mixture model failed because some components have ill-defined empirical covariance (for "
+            "instance caused by singleton or collapsed samples). Try to decrease the number of components, increase "
+            "reg_covar, or scale the input data."
+        )
+
+
+def _typical(log_det: Floats) -> int:
+    """The component whose volume is the (upper) median of those that are positive."""
+    order = np.argsort(log_det)
+    order = order[np.isfinite(log_det[order])]
+    if not len(order):
+        raise CollapsedError
+    return int(order[len(order) // 2])
+
+
+def _log_dets(matrices: Floats) -> Floats:
+    """Log determinants of symmetric matrices (k, d, d); -inf where one is not numerically positive definite."""
+    try:
+        return 2 * np.log(np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)).sum(axis=1)
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.array([-np.inf])
+        return np.concatenate([_log_dets(one[None]) for one in matrices])
+
+
+@dataclass(frozen=True)
+class Full:
+    """One covariance matrix per component.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k, d, d)
+    """
+
+    values: Floats
+    kind: ClassVar[str] = "full"
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """``k d (d + 1) / 2``."""
+        return n_components * n_features * (n_features + 1) // 2
+
+    def n_sums(self, n_features: int) -> int:
+        """``(d + 1)(d + 2) / 2``."""
+        return packed_size(n_features)
+
+    def dense(self, n_components: int, n_features: int) -> Floats:
+        """The values themselves."""
+        return self.values
+
+    def precisions_cholesky(self) -> Floats:
+        """Upper triangular, shape (k, d, d)."""
+        return _inverse_factor(self.values)
+
+    def log_det(self, n_components: int, n_features: int) -> Floats:
+        """From Cholesky factors."""
+        return 2 * np.log(np.diagonal(np.linalg.cholesky(self.values), axis1=1, axis2=2)).sum(axis=1)
+
+    def condition(self, n_features: int) -> float:
+        """Ratio of the extreme eigenvalues, the worst of all components."""
+        eigenvalues = np.linalg.eigvalsh(self.values)
+        return float(np.max(eigenvalues[:, -1] / np.maximum(eigenvalues[:, 0], 1e-300)))
+
+    def squared_distance(self, means: Floats, point: Floats) -> Floats:
+        """With the factors of the precisions."""
+        return np.sum(np.einsum("kij,ki->kj", self.precisions_cholesky(), means - point) ** 2, axis=1)
+
+    def features(self, x: Array) -> Array:
+        """Packed polynomials of degree 2."""
+        return packed(x)
+
+    def natural(self, weights: Floats, means: Floats) -> Floats:
+        """``[log w - ..., A m, -A (half on the diagonal)]``."""
+        d = means.shape[1]
+        factor = self.precisions_cholesky()
+        precision = factor @ np.swapaxes(factor, 1, 2)
+        pull = np.einsum("kij,kj->ki", precision, means)
+        rows, columns = _upper_index(d)
+        quadratic = -precision[:, rows, columns]
+        quadratic[:, rows == columns] /= 2
+        log_det = -2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+        constant = np.log(weights) - 0.5 * (d * LOG_2PI + log_det + np.einsum("ki,ki->k", pull, means))
+        return np.concatenate([constant[:, None], pull, quadratic], axis=1)
+
+    def gradient(self, coefficients: Array, x: Array) -> Array:
+        """Each product ``x_i x_j`` gives to both of its coordinates."""
+        d = x.shape[0]
+        out, at = coefficients[1 : d + 1, :] * 1.0, d + 1
+        for i in range(d):
+            row = coefficients[at : at + d - i, :]
+            out[i, :] += namespace(x).sum(row * x[i:, :], axis=0)
+            out[i:, :] += row * x[i : i + 1, :]
+            at += d - i
+        return out
+
+    def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
+        """Unpack, then move the origin to the means."""
+        d = delta.shape[1]
+        rows, columns = _upper_index(d)
+        out = np.empty((len(sums), d, d))
+        out[:, rows, columns] = out[:, columns, rows] = sums[:, d + 1 :]
+        mass, first = sums[:, 0], sums[:, 1 : d + 1]
+        cross = first[:, :, None] * delta[:, None, :]
+        out -= cross + np.swapaxes(cross, 1, 2)
+        out += mass[:, None, None] * delta[:, :, None] * delta[:, None, :]
+        return out
+
+    def fitted(self, mass: Floats, second: Floats, reg: float) -> Full:
+        """Second moments per unit of mass."""
+        return Full(second / mass[:, None, None] + reg * np.eye(second.shape[-1]))
+
+    def plus(self, variance: float) -> Full:
+        """Adds to the diagonals."""
+        return Full(self.values + variance * np.eye(self.values.shape[-1]))
+
+    def marginal(self, columns: NDArray[np.intp]) -> Full:
+        """Sub-matrices."""
+        return Full(self.values[:, columns[:, None], columns])
+
+    def with_values(self, values: Floats) -> Full:
+        """The same kind."""
+        return Full(values)
+
+    def guarded(self, ratio: float) -> Full:
+        """Eigenvalues relative to the typical matrix, so that the scales of the columns do not matter."""
+        log_det = _log_dets(self.values)
+        lower = np.linalg.cholesky(self.values[_typical(log_det)])
+        # Where trace(S^-1 T) is small no relative eigenvalue can be: that spares the eigenvalues of healthy components.
+        healthy = np.isfinite(log_det)
+        trace = np.full(len(log_det), np.inf)
+        trace[healthy] = np.sum((np.swapaxes(_inverse_factor(self.values[healthy]), 1, 2) @ lower) ** 2, axis=(1, 2))
+        out = None
+        for k in np.flatnonzero(~(trace < 1 / ratio)):
+            one = self.values[k]
+            relative = solve_triangular(lower, solve_triangular(lower, one, lower=True).T, lower=True)
+            values, vectors = np.linalg.eigh((relative + relative.T) / 2)
+            if values[0] < ratio:
+                out = self.values.copy() if out is None else out
+                root = lower @ (vectors * np.sqrt(np.maximum(values, ratio)))
+                out[k] = root @ root.T
+        return self if out is None else Full(out)
+
+
+@dataclass(frozen=True)
+class Tied:
+    """One covariance matrix for all components.
+
+    Attributes
+    ----------
+    values : ndarray of shape (d, d)
+    """
+
+    values: Floats
+    kind: ClassVar[str] = "tied"
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """``d (d + 1) / 2``."""
+        return n_features * (n_features + 1) // 2
+
+    def n_sums(self, n_features: int) -> int:
+        """``2 + d``."""
+        return 2 + n_features
+
+    def dense(self, n_components: int, n_features: int) -> Floats:
+        """The matrix, k times."""
+        return np.broadcast_to(self.values, (n_components, n_features, n_features))
+
+    def precisions_cholesky(self) -> Floats:
+        """Upper triangular, shape (d, d)."""
+        return _inverse_factor(self.values)
+
+    def log_det(self, n_components: int, n_features: int) -> Floats:
+        """The same for all."""
+        return np.full(n_components, 2 * np.log(np.diagonal(np.linalg.cholesky(self.values))).sum())
+
+    def condition(self, n_features: int) -> float:
+        """1: the quadratic form is a sum of squares."""
+        return 1.0
+
+    def squared_distance(self, means: Floats, point: Floats) -> Floats:
+        """In whitened coordinates."""
+        return np.sum(((means - point) @ self.precisions_cholesky()) ** 2, axis=1)
+
+    def features(self, x: Array) -> Array:
+        """The quadratic form is the same for all components: one row."""
+        return _with_squares(x, squared_lengths(like(self.precisions_cholesky().T, x) @ x)[None, :])
+
+    def natural(self, weights: Floats, means: Floats) -> Floats:
+        """``[log w - ..., A m, -1/2]``."""
+        k, d = means.shape
+        factor = self.precisions_cholesky()
+        white = means @ factor
+        constant = np.log(weights) - 0.5 * (d * LOG_2PI + self.log_det(k, d) + np.sum(white**2, axis=1))
+        return np.concatenate([constant[:, None], white @ factor.T, np.full((k, 1), -0.5)], axis=1)
+
+    def gradient(self, coefficients: Array, x: Array) -> Array:
+        """``2 c U U^T x`` for the quadratic form."""
+        d, factor = x.shape[0], self.precisions_cholesky()
+        return coefficients[1 : d + 1, :] + 2 * coefficients[d + 1 :, :] * (like(factor @ factor.T, x) @ x)
+
+    def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
+        """The second moment of all points about the frame, moved to the means."""
+        if common is None:
+            raise ValueError("A tied covariance needs the second moment of all points.")
+        d = delta.shape[1]
+        cross = sums[:, 1 : d + 1].T @ delta
+        return np.asarray(common - cross - cross.T + (sums[:, :1] * delta).T @ delta)
+
+    def fitted(self, mass: Floats, second: Floats, reg: float) -> Tied:
+        """The second moment per unit of all mass."""
+        return Tied(second / mass.sum() + reg * np.eye(len(second)))
+
+    def plus(self, variance: float) -> Tied:
+        """Adds to the diagonal."""
+        return Tied(self.values + variance * np.eye(len(self.values)))
+
+    def marginal(self, columns: NDArray[np.intp]) -> Tied:
+        """The sub-matrix."""
+        return Tied(self.values[np.ix_(columns, columns)])
+
+    def with_values(self, values: Floats) -> Tied:
+        """The same kind."""
+        return Tied(values)
+
+    def guarded(self, ratio: float) -> Tied:
+        """One matrix does not collapse alone; it must be positive."""
+        if not np.all(np.isfinite(_log_dets(self.values[None]))):
+            raise CollapsedError
+        return self
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """One variance per component and column.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k, d)
+    """
+
+    values: Floats
+    kind: ClassVar[str] = "diag"
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """``k d``."""
+        return n_components * n_features
+
+    def n_sums(self, n_features: int) -> int:
+        """``1 + 2 d``."""
+        return 1 + 2 * n_features
+
+    def dense(self, n_components: int, n_features: int) -> Floats:
+        """Diagonal matrices."""
+        return np.asarray(self.values[:, :, None] * np.eye(n_features))
+
+    def precisions_cholesky(self) -> Floats:
+        """Inverse standard deviations, shape (k, d)."""
+        return np.asarray(1 / np.sqrt(self.values))
+
+    def log_det(self, n_components: int, n_features: int) -> Floats:
+        """Sums of logarithms."""
+        return np.log(self.values).sum(axis=1)
+
+    def condition(self, n_features: int) -> float:
+        """1: every coordinate stands alone."""
+        return 1.0
+
+    def squared_distance(self, means: Floats, point: Floats) -> Floats:
+        """Coordinate by coordinate."""
+        return np.asarray(np.sum((means - point) ** 2 / self.values, axis=1))
+
+    def features(self, x: Array) -> Array:
+        """Squares of all coordinates."""
+        return _with_squares(x, x * x)
+
+    def natural(self, weights: Floats, means: Floats) -> Floats:
+        """``[log w - ..., m / v, -1 / (2 v)]``."""
+        pull = means / self.values
+        constant = np.log(weights) - 0.5 * (np.sum(LOG_2PI + np.log(self.values) + pull * means, axis=1))
+        return np.concatenate([constant[:, None], pull, -0.5 / self.values], axis=1)
+
+    def gradient(self, coefficients: Array, x: Array) -> Array:
+        """``2 c x`` for every square."""
+        d = x.shape[0]
+        return coefficients[1 : d + 1, :] + 2 * coefficients[d + 1 :, :] * x
+
+    def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
+        """Coordinate by coordinate."""
+        d = delta.shape[1]
+        mass, first = sums[:, :1], sums[:, 1 : d + 1]
+        return np.asarray(sums[:, d + 1 :] - 2 * first * delta + mass * delta**2)
+
+    def fitted(self, mass: Floats, second: Floats, reg: float) -> Diagonal:
+        """Second moments per unit of mass."""
+        return Diagonal(second / mass[:, None] + reg)
+
+    def plus(self, variance: float) -> Diagonal:
+        """Adds to every variance."""
+        return Diagonal(self.values + variance)
+
+    def marginal(self, columns: NDArray[np.intp]) -> Diagonal:
+        """Some columns."""
+        return Diagonal(self.values[:, columns])
+
+    def with_values(self, values: Floats) -> Diagonal:
+        """The same kind."""
+        return Diagonal(values)
+
+    def guarded(self, ratio: float) -> Diagonal:
+        """Variances relative to those of the typical component, column by column."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            typical = self.values[_typical(np.sum(np.log(np.maximum(self.values, 0)), axis=1))]
+        return Diagonal(np.fmax(self.values, ratio * typical))
+
+
+@dataclass(frozen=True)
+class Spherical:
+    """One variance per component.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k,)
+    n_features : int
+        Dimension d: the shape of `values` does not tell it.
+    """
+
+    values: Floats
+    n_features: int
+    kind: ClassVar[str] = "spherical"
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """``k``."""
+        return n_components
+
+    def n_sums(self, n_features: int) -> int:
+        """``2 + d``."""
+        return 2 + n_features
+
+    def dense(self, n_components: int, n_features: int) -> Floats:
+        """Multiples of the identity."""
+        return np.asarray(self.values[:, None, None] * np.eye(n_features))
+
+    def precisions_cholesky(self) -> Floats:
+        """Inverse standard deviations, shape (k,)."""
+        return np.asarray(1 / np.sqrt(self.values))
+
+    def log_det(self, n_components: int, n_features: int) -> Floats:
+        """``d log v``."""
+        return np.asarray(n_features * np.log(self.values))
+
+    def condition(self, n_features: int) -> float:
+        """1."""
+        return 1.0
+
+    def squared_distance(self, means: Floats, point: Floats) -> Floats:
+        """In units of the standard deviation."""
+        return np.asarray(np.sum((means - point) ** 2, axis=1) / self.values)
+
+    def features(self, x: Array) -> Array:
+        """The squared length."""
+        return _with_squares(x, squared_lengths(x)[None, :])
+
+    def natural(self, weights: Floats, means: Floats) -> Floats:
+        """``[log w - ..., m / v, -1 / (2 v)]``."""
+        d, v = means.shape[1], self.values
+        constant = np.log(weights) - 0.5 * (d * (LOG_2PI + np.log(v)) + np.sum(means**2, axis=1) / v)
+        return np.concatenate([constant[:, None], means / v[:, None], -0.5 / v[:, None]], axis=1)
+
+    def gradient(self, coefficients: Array, x: Array) -> Array:
+        """``2 c x``."""
+        d = x.shape[0]
+        return coefficients[1 : d + 1, :] + 2 * coefficients[d + 1 :, :] * x
+
+    def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
+        """Squared distances from the means."""
+        d = delta.shape[1]
+        mass, first = sums[:, 0], sums[:, 1 : d + 1]
+        return np.asarray(sums[:, d + 1] - 2 * np.sum(first * delta, axis=1) + mass * np.sum(delta**2, axis=1))
+
+    def fitted(self, mass: Floats, second: Floats, reg: float) -> Spherical:
+        """Second moments per unit of mass and column."""
+        return Spherical(second / (self.n_features * mass) + reg, self.n_features)
+
+    def plus(self, variance: float) -> Spherical:
+        """Adds to every variance."""
+        return Spherical(self.values + variance, self.n_features)
+
+    def marginal(self, columns: NDArray[np.intp]) -> Spherical:
+        """The same variances in fewer columns."""
+        return Spherical(self.values, len(columns))
+
+    def with_values(self, values: Floats) -> Spherical:
+        """The same kind."""
+        return Spherical(values, self.n_features)
+
+    def guarded(self, ratio: float) -> Spherical:
+        """Variances relative to the typical one."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            typical = self.values[_typical(np.log(np.maximum(self.values, 0)))]
+        return Spherical(np.fmax(self.values, ratio * typical), self.n_features)
+
+
+def _with_squares(x: Array, squares: Array) -> Array:
+    """Stack ``[1, x, squares]``."""
+    xp, (d, n) = namespace(x), x.shape
+    phi = xp.empty((1 + d + squares.shape[0], n), dtype=x.dtype, device=x.device)
+    phi[0, :] = 1.0
+    phi[1 : d + 1, :] = x
+    phi[d + 1 :, :] = squares
+    return phi
+
+
+def covariance_of(kind: str, values: Floats, n_features: int) -> Covariance:
+    """Covariances of a kind from their values, in scikit-learn's shapes.
+
+    Parameters
+    ----------
+    kind : {"full", "tied", "diag", "spherical"}
+    values : ndarray
+        Of shape (k, d, d), (d, d), (k, d) or (k,).
+    n_features : int
+        Dimension d.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if kind == "spherical":
+        return Spherical(values, n_features)
+    return {"full": Full, "tied": Tied, "diag": Diagonal}[kind](values)

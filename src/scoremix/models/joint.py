@@ -1,0 +1,171 @@
+"""The joint density ``log w_k N_k(x)`` of a mixture at many points: the kernel of everything a mixture is asked.
+
+Two ways of computing it, which give the same numbers:
+
+* *packed*: natural parameters times features, one matrix product for all components. The fastest in general; but
+  products of coordinates cancel where a component is far from the origin of the features or badly conditioned.
+* *stacked* (`Full` only): the factors of all precisions stacked to one matrix, ``|U_k^T (x - m_k)|^2``: one product and a
+  sum of squares. Digits are lost with the square root of the condition number only. It is also faster where few large
+  matrices meet (k <= 8, d >= 32), because it needs no products of coordinates.
+
+The origin is a *frame*. Where all means are near one point, that is the only frame; else frames are put on means until
+each mean is near one, points are sorted by nearest frame, and every block of points is seen from its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.arrays import Array, Floats, at_least_in_place, exp_in_place, like, namespace, squared_lengths
+from scoremix.models.cells import Voronoi
+from scoremix.models.covariance import LOG_2PI, Covariance, Full
+
+TOLERANCE = {8: 1e-11, 4: 1e-3}
+"""Rounding that products of coordinates may cause in a logarithm, by bytes of a number; beyond it frames are added."""
+
+FEW_COMPONENTS, LARGE_DIMENSION = 8, 32
+"""Up to so many components in so many dimensions the stacked factors are faster."""
+
+LOGIT_FLOOR = {8: -600.0, 4: -60.0}
+"""Relative logarithms are cut here: exp of less is a denormal number, which makes products a hundred times slower."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the points that were asked for.
+
+    Attributes
+    ----------
+    order : array of int or None
+        Which points (None: all, as they came).
+    frame : int
+    x : array of shape (d, n)
+        The points about the frame.
+    phi : array of shape (p, n) or None
+        Their features; None where they were not needed.
+    log_joint : array of shape (k, n)
+    """
+
+    order: Array | None
+    frame: int
+    x: Array
+    phi: Array | None
+    log_joint: Array
+
+
+class Joint:
+    """Everything about a mixture that can be computed before its points are seen.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (k,)
+        Positive.
+    means : ndarray of shape (k, d)
+    covariance : Covariance
+    itemsize : {4, 8}
+        Bytes of the numbers of the points.
+    """
+
+    def __init__(self, weights: Floats, means: Floats, covariance: Covariance, itemsize: int = 8) -> None:
+        k, d = means.shape
+        self.means, self.covariance = means, covariance
+        epsilon = 2.0 ** (-52 if itemsize == 8 else -23)
+        limit = TOLERANCE[itemsize] / epsilon
+        self.frames = frames_of(weights, means, covariance, limit)
+        few_and_large = k <= FEW_COMPONENTS and d >= LARGE_DIMENSION
+        self.is_stacked = isinstance(covariance, Full) and (few_and_large or covariance.condition(d) > limit)
+        if self.is_stacked:
+            factor = np.swapaxes(covariance.precisions_cholesky(), 1, 2)  # U_k^T
+            self._stack = factor.reshape(k * d, d)
+            self._offsets = [np.einsum("kij,kj->ki", factor, means - frame).reshape(-1, 1) for frame in self.frames]
+            self._constant = (np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(k, d)))[:, None]
+        else:
+            self._theta = [covariance.natural(weights, means - frame) for frame in self.frames]
+
+    @property
+    def n_components(self) -> int:
+        """Number of components k."""
+        return len(self.means)
+
+    @property
+    def rows_per_megabyte(self) -> int:
+        """Points whose temporaries take a megabyte in double precision."""
+        k, d = self.means.shape
+        width = k + (k * d if self.is_stacked else self.covariance.n_sums(d))
+        return int(max(1, 2**17 // width))
+
+    def parts(self, x: Array) -> Iterator[Part]:
+        """Evaluate the points x of shape (d, n), frame by frame."""
+        if len(self.frames) == 1:
+            yield self._part(0, None, x)
+            return
+        partition = Voronoi(self.frames, np.ones(len(self.frames))).partition(x)
+        sorted_x = partition.arrange(x)
+        for block in partition.blocks:
+            here = slice(block.start, block.stop)
+            order = None if partition.order is None else partition.order[here]
+            yield self._part(int(block.cells[0]), order, sorted_x[:, here])
+
+    def _part(self, frame: int, order: Array | None, x: Array) -> Part:
+        local = x - like(self.frames[frame], x)[:, None]
+        if not self.is_stacked:
+            phi = self.covariance.features(local)
+            return Part(order, frame, local, phi, like(self._theta[frame], x) @ phi)
+        k, d = self.means.shape
+        white = like(self._stack, x) @ local
+        white -= like(self._offsets[frame], x)
+        log_joint = squared_lengths(namespace(x).reshape(white, (k, d, -1)))
+        log_joint *= -0.5
+        log_joint += like(self._constant, x)
+        return Part(order, frame, local, None, log_joint)
+
+    def gradient(self, part: Part, responsibilities: Array) -> Array:
+        """Score of the mixture at the points of a part, shape (d, n)."""
+        if part.phi is not None:
+            theta = like(self._theta[part.frame], part.x)
+            return self.covariance.gradient(theta.T @ responsibilities, part.x)
+        k, d = self.means.shape
+        white = like(self._stack, part.x) @ part.x - like(self._offsets[part.frame], part.x)
+        white *= -1
+        weighted = namespace(part.x).reshape(white, (k, d, -1)) * responsibilities[:, None, :]
+        return like(self._stack.T, part.x) @ namespace(part.x).reshape(weighted, (k * d, -1))
+
+
+def frames_of(weights: Floats, means: Floats, covariance: Covariance, limit: float) -> Floats:
+    """Points such that every mean is within a squared Mahalanobis distance of `limit` of one of them, shape (f, d)."""
+    centre = weights @ means / weights.sum()
+    if np.all(covariance.squared_distance(means, centre) <= limit):
+        return np.asarray(centre[None, :])
+    far, frames = np.ones(len(means), dtype=bool), []
+    while far.any():
+        frame = means[int(np.argmax(np.where(far, weights, -1.0)))]
+        frames.append(frame)
+        far &= ~(covariance.squared_distance(means, frame) <= limit) & np.any(means != frame, axis=1)
+    return np.array(frames)
+
+
+def itemsize_of(x: Array) -> int:
+    """Bytes per number of a float32 or float64 array."""
+    return 4 if x.dtype == namespace(x).float32 else 8
+
+
+def normalise(log_joint: Array) -> tuple[Array, Array, Array]:
+    """Turn ``log w_k N_k`` into unnormalised responsibilities, in place.
+
+    Returns
+    -------
+    relative : array of shape (k, n)
+        ``exp(log_joint - max)``.
+    total : array of shape (n,)
+        Their sums: responsibilities are ``relative / total``.
+    log_density : array of shape (n,)
+    """
+    xp = namespace(log_joint)
+    top = xp.max(log_joint, axis=0)
+    log_joint -= top[None, :]
+    relative = exp_in_place(at_least_in_place(log_joint, LOGIT_FLOOR[itemsize_of(log_joint)]))
+    total = xp.sum(relative, axis=0)
+    return relative, total, top + xp.log(total)

@@ -1,0 +1,220 @@
+"""A Gaussian mixture as a frozen value: everything that can be asked of known parameters.
+
+A mixture stays a mixture under noise, under projection and under conditioning, so smoothing, marginals and conditionals
+are mixtures again, and score and denoiser are closed forms at every noise level: ``score = sum_k r_k S_k^-1 (m_k - y)``
+with all covariances increased by ``sigma^2 I``, and ``denoise = y + sigma^2 score`` (Tweedie).
+
+Points are rows, (n, d), of any array library; parameters are NumPy float64 arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.models.covariance import Covariance, Full
+from scoremix.models.joint import Joint, Part, itemsize_of, normalise
+
+CHUNK_MEGABYTES = 8
+"""Temporaries of one chunk of points."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """``sum_k w_k N(m_k, S_k)``.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (k,)
+        Positive, summing to 1.
+    means : ndarray of shape (k, d)
+    covariance : Covariance
+        `Full`, `Tied`, `Diagonal` or `Spherical`.
+    """
+
+    weights: Floats
+    means: Floats
+    covariance: Covariance
+
+    @property
+    def n_components(self) -> int:
+        """Number of components k."""
+        return len(self.means)
+
+    @property
+    def n_features(self) -> int:
+        """Dimension d."""
+        return int(self.means.shape[1])
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters: weights, means and covariances."""
+        k, d = self.means.shape
+        return k - 1 + k * d + self.covariance.n_parameters(k, d)
+
+    @property
+    def covariances(self) -> Floats:
+        """Covariance matrices, shape (k, d, d)."""
+        return self.covariance.dense(self.n_components, self.n_features)
+
+    def joint(self, itemsize: int = 8) -> Joint:
+        """Prepare the evaluation of many points, whose numbers have `itemsize` bytes."""
+        return Joint(np.maximum(self.weights, 1e-300), self.means, self.covariance, itemsize)
+
+    def _ask(self, x: Array, question: Callable[[Joint, Part], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Answer a question for the rows x chunk by chunk; each answer of a part has its points along axis 0."""
+        xp, joint = namespace(x), self.joint(itemsize_of(x))
+        rows, answers = CHUNK_MEGABYTES * joint.rows_per_megabyte, []
+        for start in range(0, x.shape[0], rows):
+            parts = list(joint.parts(x[start : start + rows, :].T))
+            chunk = [
+                xp.concat(pieces, axis=0) for pieces in zip(*(question(joint, part) for part in parts), strict=True)
+            ]
+            if parts[0].order is not None:
+                back = xp.argsort(xp.concat([part.order for part in parts], axis=0))
+                chunk = [xp.take(piece, back, axis=0) for piece in chunk]
+            answers.append(chunk)
+        return tuple(xp.concat(pieces, axis=0) for pieces in zip(*answers, strict=True))
+
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        """Log density (n,) and responsibilities (n, k) of the rows x; cost O(n k p), p features of the covariances."""
+
+        def question(_: Joint, part: Part) -> tuple[Array, Array]:
+            relative, total, log_density = normalise(part.log_joint)
+            relative /= total[None, :]
+            return log_density, relative.T
+
+        log_density, responsibilities = self._ask(x, question)
+        return log_density, responsibilities
+
+    def log_density(self, x: Array) -> Array:
+        """Log density of the rows x, shape (n,)."""
+        return self._ask(x, lambda _, part: normalise(part.log_joint)[2:])[0]
+
+    def predict(self, x: Array) -> Array:
+        """Most probable component of the rows x, shape (n,)."""
+        return self._ask(x, lambda _, part: (namespace(x).argmax(part.log_joint, axis=0),))[0]
+
+    def score(self, y: Array, sigma: float | Floats = 0.0) -> Array:
+        """Gradient of the log density at noise level sigma, shape (n, d).
+
+        Parameters
+        ----------
+        y : array of shape (n, d)
+        sigma : float or ndarray of shape (n,)
+            Standard deviation of the noise added to the data. One level costs O(n k p); one per row O(n k d^2).
+        """
+        sigma = np.asarray(sigma, dtype=np.float64)
+        if sigma.ndim:
+            return self._score_by_row(y, sigma)
+        if sigma > 0:
+            return self.smooth(float(sigma)).score(y)
+
+        def question(joint: Joint, part: Part) -> tuple[Array]:
+            relative, total, _ = normalise(part.log_joint)
+            relative /= total[None, :]
+            return (joint.gradient(part, relative).T,)
+
+        return self._ask(y, question)[0]
+
+    def denoise(self, y: Array, sigma: float | Floats) -> Array:
+        """``E[x | y]`` for ``y = x + sigma z``, shape (n, d); sigma is a number or has shape (n,)."""
+        sigma = np.asarray(sigma, dtype=np.float64)
+        variance = like(sigma**2, y)
+        return y + (variance[:, None] if sigma.ndim else variance) * self.score(y, sigma)
+
+    def _score_by_row(self, y: Array, sigma: Floats) -> Array:
+        """Scores with a level per row: noise only adds to the eigenvalues of the covariances."""
+        xp, (k, d) = namespace(y), self.means.shape
+        values, axes = np.linalg.eigh(self.covariances)
+        turn, parts = like(np.swapaxes(axes, 1, 2).reshape(k * d, d), y), []
+        rows = CHUNK_MEGABYTES * max(1, 2**17 // (k * d))
+        for start in range(0, y.shape[0], rows):
+            here = slice(start, min(start + rows, y.shape[0]))
+            variance = like(values, y)[:, :, None] + like(sigma[here] ** 2, y)[None, None, :]  # (k, d, n)
+            offset = xp.reshape(turn @ y[here, :].T, (k, d, -1))
+            offset -= xp.reshape(like(np.swapaxes(axes, 1, 2) @ self.means[:, :, None], y), (k, d, 1))
+            log_joint = like(np.log(np.maximum(self.weights, 1e-300)), y)[:, None] - 0.5 * xp.sum(
+                offset**2 / variance + xp.log(variance), axis=1
+            )
+            relative, total, _ = normalise(log_joint)
+            pull = -offset / variance * (relative / total[None, :])[:, None, :]
+            parts.append((turn.T @ xp.reshape(pull, (k * d, -1))).T)
+        return xp.concat(parts, axis=0)
+
+    def smooth(self, sigma: float) -> Mixture:
+        """The mixture after noise of standard deviation sigma is added."""
+        return Mixture(self.weights, self.means, self.covariance.plus(sigma**2))
+
+    def marginal(self, columns: NDArray[np.intp]) -> Mixture:
+        """The mixture of some columns."""
+        columns = np.asarray(columns, dtype=np.intp)
+        return Mixture(self.weights, self.means[:, columns], self.covariance.marginal(columns))
+
+    def conditional(self, columns: NDArray[np.intp], values: Floats) -> Mixture:
+        """The mixture of the other columns, given the values of some.
+
+        Parameters
+        ----------
+        columns : ndarray of int, shape (m,)
+            Given columns, m < d.
+        values : ndarray of shape (m,)
+
+        Returns
+        -------
+        Mixture
+            Of d - m columns, in their order; a `Full` or `Tied` mixture stays one.
+        """
+        columns = np.asarray(columns, dtype=np.intp)
+        rest = np.setdiff1d(np.arange(self.n_features), columns)
+        _, shares = self.marginal(columns).evaluate(np.asarray(values, dtype=np.float64)[None, :])
+        gain, covariance = self.regression(columns)
+        means = self.means[:, rest] + np.einsum("kij,kj->ki", gain, values - self.means[:, columns])
+        return Mixture(shares[0], means, covariance)
+
+    def regression(self, columns: NDArray[np.intp]) -> tuple[Floats, Covariance]:
+        """How the other columns follow from some: gains (k, d - m, m), and the covariances that remain."""
+        rest = np.setdiff1d(np.arange(self.n_features), columns)
+        if self.covariance.kind in ("diag", "spherical"):
+            return np.zeros((self.n_components, len(rest), len(columns))), self.covariance.marginal(rest)
+        dense = np.asarray(self.covariance.values).reshape(-1, self.n_features, self.n_features)
+        given, cross = dense[:, columns[:, None], columns], dense[:, rest[:, None], columns]
+        gain = np.swapaxes(np.linalg.solve(given, np.swapaxes(cross, 1, 2)), 1, 2)
+        left = dense[:, rest[:, None], rest] - gain @ np.swapaxes(cross, 1, 2)
+        left = (left + np.swapaxes(left, 1, 2)) / 2
+        gain = np.broadcast_to(gain, (self.n_components, *gain.shape[1:]))
+        return gain, Full(left) if self.covariance.kind == "full" else type(self.covariance)(left[0])
+
+    def mean(self) -> Floats:
+        """Expectation, shape (d,)."""
+        return np.asarray(self.weights @ self.means)
+
+    def cov(self) -> Floats:
+        """Covariance of a draw, shape (d, d): within plus between components."""
+        local = self.means - self.mean()
+        within = np.einsum("k,kij->ij", self.weights, self.covariances)
+        return np.asarray(within + (self.weights[:, None] * local).T @ local)
+
+    def sample(self, n_samples: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+        """Draw independent rows, in random order, and their components: (n, d) and (n,)."""
+        labels = rng.choice(self.n_components, size=n_samples, p=self.weights / self.weights.sum())
+        z = rng.standard_normal((n_samples, self.n_features))
+        if self.covariance.kind in ("full", "tied"):
+            values, axes = np.linalg.eigh(np.asarray(self.covariance.values).reshape(-1, *self.means.shape[1:] * 2))
+            root = axes * np.sqrt(np.maximum(values, 0))[:, None, :]
+            for k in range(self.n_components):
+                mine = labels == k
+                z[mine] = z[mine] @ root[min(k, len(root) - 1)].T
+        else:
+            scale = np.sqrt(np.asarray(self.covariance.values).reshape(self.n_components, -1))
+            z *= scale[labels]
+        return self.means[labels] + z, labels
+
+    def entropy(self, n_samples: int, rng: np.random.Generator) -> tuple[float, float]:
+        """Differential entropy in nats, by sampling: estimate and standard error."""
+        surprise = -to_numpy(self.log_density(self.sample(n_samples, rng)[0]))
+        return float(surprise.mean()), float(surprise.std(ddof=1) / np.sqrt(n_samples))
