@@ -1,8 +1,8 @@
 """Acceleration of a fixed-point iteration on mixtures: SQUAREM and Anderson.
 
 Both guess, from a few updates ``u_i = M(p_i)``, where the iteration is heading. Parameters are put into coordinates in
-which every vector is a mixture (logarithms of weights, factors of covariances with logarithms on the diagonal), means in
-units of the data, so that an extrapolation cannot leave the set of mixtures and units do not matter. The guess is only
+which every vector is a mixture (logarithms of weights, factors of covariances with logarithms on the diagonal), means
+in units of the data, so that an extrapolation cannot leave the set of mixtures and units do not matter. The guess is only
 a proposal: who asks for it evaluates the likelihood there, and takes it back where it is lower.
 """
 
@@ -79,8 +79,8 @@ class Coordinates:
 class Squarem:
     """Squared extrapolation (Varadhan and Roland, Scand. J. Statist. 2008), step length S3.
 
-    Of three points ``p0, p1 = M(p0), p2 = M(p1)``: ``p0 - 2 a r + a^2 v`` with ``r = p1 - p0``, ``v = p2 - 2 p1 + p0`` and
-    ``a = -|r| / |v|``.
+    Of three points ``p0, p1 = M(p0), p2 = M(p1)``: ``p0 - 2 a r + a^2 v`` with ``r = p1 - p0``, ``v = p2 - 2 p1 + p0``
+    and ``a = -|r| / |v|``.
     """
 
     def __init__(self, warm_up: int = WARM_UP) -> None:

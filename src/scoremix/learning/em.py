@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scoremix.arrays import Array, Floats, namespace, product, to_numpy
 from scoremix.learning.acceleration import Acceleration
 from scoremix.models.covariance import Covariance, Tied
-from scoremix.models.joint import Joint, Part, itemsize_of, normalise
+from scoremix.models.joint import FEW_COMPONENTS, Joint, Part, itemsize_of, normalise
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source
@@ -93,36 +93,46 @@ def expected_of(joint: Joint, x: Array, weight: Array | None) -> Expected:
 
 
 def _part_sums(joint: Joint, part: Part, weight: Array | None) -> Expected:
-    """Softmax and the second product of the kernel."""
-    xp, covariance = namespace(part.x), joint.covariance
+    """Softmax, then the second product of the kernel."""
+    covariance, phi = joint.covariance, part.phi
     shares, total, log_density = normalise(part.log_joint)
-    scale = 1 / total if weight is None else weight / total
     if weight is not None:
         log_density = log_density * weight
-    phi = part.phi
-    if phi is None and joint.n_components > 8:
+    log_likelihood = float(namespace(part.x).sum(log_density, dtype=namespace(part.x).float64))
+    scale = 1 / total if weight is None else weight / total
+    if phi is None and joint.n_components > FEW_COMPONENTS:
         phi = covariance.features(part.x)
-    if phi is None:
-        shares *= scale[None, :]
-        sums = _sums_by_component(shares, part.x)
-    elif phi.shape[0] < shares.shape[0]:
-        phi *= scale[None, :]
-        sums = to_numpy(product(shares, phi.T)).astype(np.float64)
+    if phi is not None and phi.shape[0] < shares.shape[0]:
+        phi *= scale[None, :]  # whichever is smaller
     else:
         shares *= scale[None, :]
-        sums = to_numpy(product(shares, phi.T)).astype(np.float64)
+    delta = joint.means - joint.frames[part.frame]
+    return sums_of(covariance, shares, phi, part.x, weight, delta, log_likelihood)
+
+
+def sums_of(
+    covariance: Covariance,
+    shares: Array,
+    phi: Array | None,
+    x: Array,
+    weight: Array | None,
+    delta: Floats,
+    log_likelihood: float,
+) -> Expected:
+    """Sums of responsibilities (k, n), weights included, times features (p, n) of the points x (d, n) of a frame."""
+    xp, d = namespace(x), x.shape[0]
+    sums = _sums_by_component(shares, x) if phi is None else to_numpy(product(shares, phi.T)).astype(np.float64)
     common = None
     if isinstance(covariance, Tied):
-        heavy = part.x if weight is None else part.x * weight[None, :]
-        common = to_numpy(product(heavy, part.x.T)).astype(np.float64)
-    delta, d = joint.means - joint.frames[part.frame], part.x.shape[0]
+        heavy = x if weight is None else x * weight[None, :]
+        common = to_numpy(product(heavy, x.T)).astype(np.float64)
     mass = sums[:, 0]
     return Expected(
         mass,
         sums[:, 1 : d + 1] - mass[:, None] * delta,
         covariance.second(sums, common, delta),
-        float(xp.sum(log_density, dtype=xp.float64)),
-        float(part.x.shape[1]) if weight is None else float(xp.sum(weight, dtype=xp.float64)),
+        log_likelihood,
+        float(x.shape[1]) if weight is None else float(xp.sum(weight, dtype=xp.float64)),
     )
 
 
@@ -197,7 +207,7 @@ def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0) -> Mixt
     safe = np.where(alive, mass, 1.0)
     shift = np.where(alive[:, None], expected.first / safe[:, None], 0.0)
     means = mixture.means + shift
-    second = _about(mixture.covariance, expected, shift)
+    second = moved(expected, mixture.covariance, shift).second
     if mixture.covariance.kind == "tied":
         covariance = mixture.covariance.fitted(mass, second, reg)
     else:
@@ -207,16 +217,20 @@ def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0) -> Mixt
     return Mixture(mass / mass.sum(), means, covariance.guarded(COLLAPSED))
 
 
-def _about(covariance: Covariance, expected: Expected, shift: Floats) -> Floats:
-    """Second moments about the new means: those about the old ones less what the means have moved."""
-    mass = expected.mass
+def moved(expected: Expected, covariance: Covariance, shift: Floats) -> Expected:
+    """The same statistics about means that have moved by `shift` (k, d)."""
+    mass, first = expected.mass, expected.first
+    left = first - mass[:, None] * shift
     if covariance.kind == "full":
-        return np.asarray(expected.second - mass[:, None, None] * shift[:, :, None] * shift[:, None, :])
-    if covariance.kind == "tied":
-        return np.asarray(expected.second - (mass[:, None] * shift).T @ shift)
-    if covariance.kind == "diag":
-        return np.asarray(expected.second - mass[:, None] * shift**2)
-    return np.asarray(expected.second - mass * np.sum(shift**2, axis=1))
+        cross = first[:, :, None] * shift[:, None, :]
+        second = expected.second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2)
+    elif covariance.kind == "tied":
+        second = expected.second - first.T @ shift - shift.T @ left
+    elif covariance.kind == "diag":
+        second = expected.second - (first + left) * shift
+    else:
+        second = expected.second - np.sum((first + left) * shift, axis=1)
+    return Expected(mass, left, np.asarray(second), expected.log_likelihood, expected.weight)
 
 
 def _keep(new: Covariance, old: Covariance, which: NDArray[np.bool_]) -> Covariance:
@@ -284,7 +298,8 @@ def fit(
     -------
     Fit
     """
-    mixture, fallback, bounds = start, start, []
+    mixture, fallback = start, start
+    bounds: list[float] = []
     guessed, converged, passes = False, False, 0
     while passes < max_iter and not converged:
         passes += 1
@@ -309,8 +324,9 @@ def fit(
 
 
 def gradient_step(expected: Expected, mixture: Mixture, rate: float) -> Mixture:
-    """One step of gradient EM on the means (Segol and Nadler, EJS 2021): ``m_k + rate S_k^-1 sum_n r_nk (x_n - m_k) / n``.
+    """One step of gradient EM on the means (Segol and Nadler, EJS 2021).
 
+    ``m_k + rate S_k^-1 sum_n r_nk (x_n - m_k) / n``, the gradient of the mean log likelihood.
     With ``rate = S_k / w_k`` it is the M-step of the means; the theory takes one rate for all.
     """
     k, d = mixture.means.shape

@@ -1,8 +1,8 @@
 """Covariances of the components of a Gaussian mixture: four final classes with the same methods, no flags.
 
 A mixture is an exponential family: with features ``phi(x)`` about a *frame* (a point near the data) the logarithm of
-``w_k N(x; m_k, S_k)`` is linear, ``theta_k . phi(x)``, and so is the statistic of an EM step, ``sum_n r_nk phi(x_n)``. So
-a pass over the data is two matrix products, whatever the covariance; what a class says is its features, its natural
+``w_k N(x; m_k, S_k)`` is linear, ``theta_k . phi(x)``, and so is the statistic of an EM step, ``sum_n r_nk phi(x_n)``.
+So a pass over the data is two matrix products, whatever the covariance; what a class says is its features, its natural
 parameters ``theta``, and what the sums mean:
 
 ===========  ============================  =================  =======================
@@ -36,7 +36,10 @@ class Covariance(Protocol):
     """What mixtures and learners ask of covariances."""
 
     kind: ClassVar[str]
-    values: Floats
+
+    @property
+    def values(self) -> Floats:
+        """Parameters, in the shape of scikit-learn's `covariances_`."""
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Number of free parameters."""
@@ -124,7 +127,7 @@ def _typical(log_det: Floats) -> int:
 def _log_dets(matrices: Floats) -> Floats:
     """Log determinants of symmetric matrices (k, d, d); -inf where one is not numerically positive definite."""
     try:
-        return 2 * np.log(np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)).sum(axis=1)
+        return np.asarray(2 * np.log(np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)).sum(axis=1))
     except np.linalg.LinAlgError:
         if len(matrices) == 1:
             return np.array([-np.inf])
@@ -161,7 +164,7 @@ class Full:
 
     def log_det(self, n_components: int, n_features: int) -> Floats:
         """From Cholesky factors."""
-        return 2 * np.log(np.diagonal(np.linalg.cholesky(self.values), axis1=1, axis2=2)).sum(axis=1)
+        return np.asarray(2 * np.log(np.diagonal(np.linalg.cholesky(self.values), axis1=1, axis2=2)).sum(axis=1))
 
     def condition(self, n_features: int) -> float:
         """Ratio of the extreme eigenvalues, the worst of all components."""
@@ -170,7 +173,7 @@ class Full:
 
     def squared_distance(self, means: Floats, point: Floats) -> Floats:
         """With the factors of the precisions."""
-        return np.sum(np.einsum("kij,ki->kj", self.precisions_cholesky(), means - point) ** 2, axis=1)
+        return np.asarray(np.sum(np.einsum("kij,ki->kj", self.precisions_cholesky(), means - point) ** 2, axis=1))
 
     def features(self, x: Array) -> Array:
         """Packed polynomials of degree 2."""
@@ -286,7 +289,7 @@ class Tied:
 
     def squared_distance(self, means: Floats, point: Floats) -> Floats:
         """In whitened coordinates."""
-        return np.sum(((means - point) @ self.precisions_cholesky()) ** 2, axis=1)
+        return np.asarray(np.sum(((means - point) @ self.precisions_cholesky()) ** 2, axis=1))
 
     def features(self, x: Array) -> Array:
         """The quadratic form is the same for all components: one row."""
@@ -366,7 +369,7 @@ class Diagonal:
 
     def log_det(self, n_components: int, n_features: int) -> Floats:
         """Sums of logarithms."""
-        return np.log(self.values).sum(axis=1)
+        return np.asarray(np.log(self.values).sum(axis=1))
 
     def condition(self, n_features: int) -> float:
         """1: every coordinate stands alone."""
@@ -531,4 +534,6 @@ def covariance_of(kind: str, values: Floats, n_features: int) -> Covariance:
     values = np.asarray(values, dtype=np.float64)
     if kind == "spherical":
         return Spherical(values, n_features)
-    return {"full": Full, "tied": Tied, "diag": Diagonal}[kind](values)
+    if kind == "full":
+        return Full(values)
+    return Tied(values) if kind == "tied" else Diagonal(values)

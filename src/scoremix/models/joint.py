@@ -4,8 +4,8 @@ Two ways of computing it, which give the same numbers:
 
 * *packed*: natural parameters times features, one matrix product for all components. The fastest in general; but
   products of coordinates cancel where a component is far from the origin of the features or badly conditioned.
-* *stacked* (`Full` only): the factors of all precisions stacked to one matrix, ``|U_k^T (x - m_k)|^2``: one product and a
-  sum of squares. Digits are lost with the square root of the condition number only. It is also faster where few large
+* *stacked* (`Full` only): the factors of all precisions stacked to one matrix, ``|U_k^T (x - m_k)|^2``: one product and
+  a sum of squares. Digits are lost with the square root of the condition number only. It is also faster where few large
   matrices meet (k <= 8, d >= 32), because it needs no products of coordinates.
 
 The origin is a *frame*. Where all means are near one point, that is the only frame; else frames are put on means until

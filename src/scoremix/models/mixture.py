@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, like, namespace, to_numpy
-from scoremix.models.covariance import Covariance, Full
+from scoremix.models.covariance import Covariance
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 
 CHUNK_MEGABYTES = 8
@@ -54,7 +54,7 @@ class Mixture:
     def n_parameters(self) -> int:
         """Number of free parameters: weights, means and covariances."""
         k, d = self.means.shape
-        return k - 1 + k * d + self.covariance.n_parameters(k, d)
+        return int(k - 1 + k * d + self.covariance.n_parameters(k, d))
 
     @property
     def covariances(self) -> Floats:
@@ -187,7 +187,7 @@ class Mixture:
         left = dense[:, rest[:, None], rest] - gain @ np.swapaxes(cross, 1, 2)
         left = (left + np.swapaxes(left, 1, 2)) / 2
         gain = np.broadcast_to(gain, (self.n_components, *gain.shape[1:]))
-        return gain, Full(left) if self.covariance.kind == "full" else type(self.covariance)(left[0])
+        return gain, self.covariance.with_values(left if self.covariance.kind == "full" else left[0])
 
     def mean(self) -> Floats:
         """Expectation, shape (d,)."""

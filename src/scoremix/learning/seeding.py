@@ -1,0 +1,241 @@
+"""Where EM starts: seeds by D^2 sampling, Lloyd steps, and the first M-step from labels.
+
+Seeds and Lloyd steps work on a sample of the rows (all of them where they are few), which is held in memory; the first
+M-step is a pass over all rows, with labels for responsibilities, on the same kernel as EM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from scoremix.arrays import Array, Floats, namespace, to_numpy
+from scoremix.learning.em import CHUNK_NUMBERS, MAX_CHUNK, MIN_CHUNK, Expected, maximisation, sums_of
+from scoremix.models.covariance import Covariance, Spherical, covariance_of
+from scoremix.models.joint import Joint, Part
+from scoremix.models.mixture import Mixture
+from scoremix.noise import BLOCK, normal_rows
+from scoremix.samples.reduce import accumulate
+from scoremix.samples.source import Chunk, Source
+
+SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT = 20_000, 200
+"""Rows that seeds are chosen from and Lloyd steps are made on, at most."""
+
+MAX_LLOYD = 300
+"""Most Lloyd steps."""
+
+LLOYD_TOLERANCE = 1e-4
+"""They end when all centres together move by less than this, squared, relative to the mean variance of a column."""
+
+
+def initial_mixture(
+    source: Source,
+    n_components: int,
+    kind: str,
+    method: str,
+    reg: float,
+    rng: np.random.Generator,
+    n_threads: int | None = None,
+) -> Mixture:
+    """Choose a start for EM.
+
+    Parameters
+    ----------
+    source : Source
+        Without missing values.
+    n_components : int
+        Number of components k, at most the number of distinct rows.
+    kind : {"full", "tied", "diag", "spherical"}
+        Kind of the covariances.
+    method : {"kmeans", "k-means++", "random_from_data", "random"}
+        Centres by D^2 sampling and Lloyd steps, by D^2 sampling alone, or random rows; each row then belongs to the
+        nearest. "random": random responsibilities, all means near the mean of the data.
+    reg : float
+        Added to the variances.
+    rng : Generator
+    n_threads : int, optional
+
+    Returns
+    -------
+    Mixture
+
+    Notes
+    -----
+    One pass over the rows, and O(m k d) per seed and Lloyd step on the m rows of the sample.
+    """
+    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+    sample = to_numpy(source.draw(size, rng)).astype(np.float64)
+    if method == "random":
+        seed = int(rng.integers(2**63))
+        centers = np.repeat(sample.mean(axis=0)[None, :], n_components, axis=0)
+
+        def shares(chunk: Chunk, part: Part) -> Array:
+            random = normal_rows((seed,), chunk.start, chunk.stop, n_components, part.x) ** 2
+            return random / namespace(part.x).sum(random, axis=0)[None, :]
+
+    else:
+        centers = _centers(sample, n_components, method, rng)
+
+        def shares(chunk: Chunk, part: Part) -> Array:
+            return _nearest(part.log_joint)
+
+    scale = max(_within(sample, centers), float(np.finfo(np.float64).tiny))
+    return _first_step(source, centers, scale, kind, reg, shares, n_threads)
+
+
+def _centers(sample: Floats, k: int, method: str, rng: np.random.Generator) -> Floats:
+    if method == "random_from_data":
+        distinct = np.unique(sample, axis=0) if len(sample) < 4 * k else sample
+        centers = distinct[rng.choice(len(distinct), k, replace=False)]
+        return centers if len(np.unique(centers, axis=0)) == k else d2_seeds(sample, k, rng)
+    centers = d2_seeds(sample, k, rng)
+    return lloyd(sample, centers, rng) if method == "kmeans" else centers
+
+
+def d2_seeds(x: Floats, k: int, rng: np.random.Generator) -> Floats:
+    """Choose k rows, each with probability proportional to its squared distance from those chosen before.
+
+    Greedy: of ``2 + log k`` candidates the one is taken that lowers the sum of distances most (Arthur and
+    Vassilvitskii, SODA 2007).
+
+    Parameters
+    ----------
+    x : ndarray of shape (m, d)
+        With at least k distinct rows.
+    k : int
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of shape (k, d)
+    """
+    local = x - x.mean(axis=0)
+    norms = np.sum(local**2, axis=1)
+    trials = 2 + int(np.log(k))
+    chosen = [int(rng.integers(len(x)))]
+    closest = _squared(local, norms, chosen[0:1])[0]
+    for _ in range(1, k):
+        total = closest.sum()
+        if total > 0:
+            candidates = np.searchsorted(np.cumsum(closest), rng.random(trials) * total).clip(max=len(x) - 1)
+        else:
+            candidates = rng.integers(len(x), size=trials)
+        distances = np.minimum(closest, _squared(local, norms, candidates))
+        best = int(np.argmin(distances.sum(axis=1)))
+        chosen.append(int(candidates[best]))
+        closest = distances[best]
+    return x[chosen]
+
+
+def _squared(local: Floats, norms: Floats, rows: Floats | list[int]) -> Floats:
+    """Squared distances of all rows from some of them, shape (len(rows), m)."""
+    distances = norms[rows][:, None] + norms - 2 * local[rows] @ local.T
+    np.maximum(distances, 0, out=distances)
+    distances[np.arange(len(rows)), rows] = 0.0  # not what rounding leaves of it
+    return np.asarray(distances)
+
+
+def lloyd(x: Floats, centers: Floats, rng: np.random.Generator) -> Floats:
+    """Move centres to the means of their cells until they stay; a centre without points is seeded anew.
+
+    Parameters
+    ----------
+    x : ndarray of shape (m, d)
+    centers : ndarray of shape (k, d)
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of shape (k, d)
+    """
+    origin = x.mean(axis=0)
+    local, centers = x - origin, centers - origin
+    tolerance = LLOYD_TOLERANCE * float(local.var(axis=0).mean())
+    columns = np.ascontiguousarray(local.T)
+    for _ in range(MAX_LLOYD):
+        labels = np.argmax(local @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1)
+        counts = np.bincount(labels, minlength=len(centers))
+        sums = np.stack([np.bincount(labels, weights=column, minlength=len(centers)) for column in columns], axis=1)
+        moved = sums / np.maximum(counts, 1)[:, None]
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            moved[empty] = local[rng.choice(len(local), len(empty), replace=False)]
+        shift = float(np.sum((moved - centers) ** 2))
+        centers = moved
+        if shift <= tolerance:
+            break
+    return np.asarray(centers + origin)
+
+
+def _within(sample: Floats, centers: Floats) -> float:
+    """Mean variance of a column within the cells of the centres."""
+    total = 0.0
+    for start in range(0, len(sample), 4096):
+        some = sample[start : start + 4096]
+        nearest = np.argmax(some @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1)
+        total += float(np.sum((some - centers[nearest]) ** 2))
+    return total / sample.size
+
+
+def _nearest(log_joint: Array) -> Array:
+    """One-hot responsibilities of the largest entry of every column; ties go to the first."""
+    xp = namespace(log_joint)
+    top = xp.argmax(log_joint, axis=0)
+    return xp.astype(xp.arange(log_joint.shape[0], device=log_joint.device)[:, None] == top[None, :], log_joint.dtype)
+
+
+def _first_step(
+    source: Source,
+    centers: Floats,
+    scale: float,
+    kind: str,
+    reg: float,
+    shares: Callable[[Chunk, Part], Array],
+    n_threads: int | None,
+) -> Mixture:
+    """M-step from given responsibilities: one pass."""
+    k, d = centers.shape
+    covariance = _isotropic(kind, k, d, scale)
+    # One frame for "random", whose shares are drawn row by row; frames keep distant centres accurate otherwise.
+    joint = Joint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
+
+    def statistic(chunk: Chunk) -> Expected:
+        total: Expected | None = None
+        for part in joint.parts(chunk.x.T):
+            weight = chunk.weight
+            if weight is not None and part.order is not None:
+                weight = namespace(part.x).take(weight, part.order)
+            given = shares(chunk, part)
+            if weight is not None:
+                given = given * weight[None, :]
+            delta = centers - joint.frames[part.frame]
+            added = sums_of(covariance, given, covariance.features(part.x), part.x, weight, delta, 0.0)
+            total = added if total is None else total + added
+        if total is None:
+            raise ValueError("There are no points.")
+        return total
+
+    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
+    expected = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
+    return maximisation(expected, Mixture(np.full(k, 1 / k), centers, covariance), reg)
+
+
+def _isotropic(kind: str, k: int, d: int, variance: float) -> Covariance:
+    values = {
+        "full": np.broadcast_to(np.eye(d), (k, d, d)),
+        "tied": np.eye(d),
+        "diag": np.ones((k, d)),
+        "spherical": np.ones(k),
+    }[kind]
+    return covariance_of(kind, variance * values, d)
+
+
+def has_distinct_rows(source: Source, n_components: int) -> bool:
+    """Tell whether a source has at least so many distinct rows; reads no further than it must."""
+    found = np.empty((0, source.n_features))
+    for chunk in source.chunks(max(1024, 2 * n_components)):
+        found = np.unique(np.concatenate([found, to_numpy(chunk.x)]), axis=0)
+        if len(found) >= n_components:
+            return True
+    return False
