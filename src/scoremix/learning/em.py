@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scoremix.arrays import Array, Floats, namespace, product, to_numpy
 from scoremix.learning.acceleration import Acceleration
 from scoremix.models.covariance import Covariance, Tied
-from scoremix.models.joint import FEW_COMPONENTS, Joint, Part, itemsize_of, normalise
+from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source
@@ -30,11 +30,14 @@ COLLAPSED = 1e-6
 DEAD = 1e-12
 """A component with less than this share of the data keeps its mean and covariance."""
 
-CHUNK_NUMBERS = 2**19
+CHUNK_NUMBERS = 2**18
 """Features and responsibilities of a chunk, at most about: 4 MB in double precision."""
 
-MIN_CHUNK, MAX_CHUNK = 1024, 16384
+MIN_CHUNK, MAX_CHUNK = 512, 16384
 """Rows of a chunk: calls must not be too short, and enough chunks must remain for the threads."""
+
+FEW_FRAMES = 8
+"""Sums are kept for so many frames; with more, every chunk is brought to the means, which takes time but no memory."""
 
 SMALL_WORK = 2**22
 """Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other."""
@@ -80,70 +83,99 @@ class Expected:
         return self.log_likelihood / self.weight
 
 
-def expected_of(joint: Joint, x: Array, weight: Array | None) -> Expected:
-    """Sums over the points x of shape (d, n), with weights of shape (n,) or without."""
-    total: Expected | None = None
+@dataclass
+class FrameSums:
+    """Sums of features about the frames of a joint: what is cheap to add; statistics about the means come of it once.
+
+    Attributes
+    ----------
+    sums : dict
+        Per frame, shape (k, p).
+    common : dict
+        Per frame, the second moment of all points, for tied covariances: (d, d).
+    log_likelihood, weight : float
+    """
+
+    sums: dict[int, Floats]
+    common: dict[int, Floats]
+    log_likelihood: float
+    weight: float
+
+    def __add__(self, other: FrameSums) -> FrameSums:
+        """Merge the sums of two sets of rows; the left operand is overwritten."""
+        for mine, theirs in ((self.sums, other.sums), (self.common, other.common)):
+            for frame, values in theirs.items():
+                if frame in mine:
+                    mine[frame] += values
+                else:
+                    mine[frame] = values
+        self.log_likelihood += other.log_likelihood
+        self.weight += other.weight
+        return self
+
+    def expected(self, joint: Joint, covariance: Covariance) -> Expected:
+        """Statistics about the means."""
+        total: Expected | None = None
+        for frame, sums in self.sums.items():
+            mass, d = sums[:, 0], joint.means.shape[1]
+            delta = joint.means - joint.frames[frame]
+            first = sums[:, 1 : d + 1] - mass[:, None] * delta
+            part = Expected(mass, first, covariance.second(sums, self.common.get(frame), delta), 0.0, 0.0)
+            total = part if total is None else total + part
+        if total is None:
+            raise ValueError("There are no points.")
+        return Expected(total.mass, total.first, total.second, self.log_likelihood, self.weight)
+
+
+def sums_of(joint: Joint, x: Array, weight: Array | None) -> FrameSums:
+    """E-step of the points x (d, n), weights (n,) or none: softmax between the two products of the kernel."""
+    xp, total = namespace(x), FrameSums({}, {}, 0.0, 0.0)
     for part in joint.parts(x):
-        w = weight if weight is None or part.order is None else namespace(x).take(weight, part.order)
-        added = _part_sums(joint, part, w)
-        total = added if total is None else total + added
-    if total is None:
-        raise ValueError("There are no points.")
+        w = weight if weight is None or part.order is None else xp.take(weight, part.order)
+        shares, norm, log_density = normalise(part.log_joint)
+        if w is not None:
+            log_density *= w
+        scale = 1 / norm if w is None else w / norm
+        weight_here = float(log_density.shape[0]) if w is None else float(xp.sum(w))
+        log_likelihood = float(xp.sum(log_density, dtype=xp.float64))
+        total += FrameSums(*_second_product(joint, part, shares, scale, w), log_likelihood, weight_here)
     return total
 
 
-def _part_sums(joint: Joint, part: Part, weight: Array | None) -> Expected:
-    """Softmax, then the second product of the kernel."""
-    covariance, phi = joint.covariance, part.phi
-    shares, total, log_density = normalise(part.log_joint)
-    if weight is not None:
-        log_density = log_density * weight
-    log_likelihood = float(namespace(part.x).sum(log_density, dtype=namespace(part.x).float64))
-    scale = 1 / total if weight is None else weight / total
-    if phi is None and joint.n_components > FEW_COMPONENTS:
-        phi = covariance.features(part.x)
-    if phi is not None and phi.shape[0] < shares.shape[0]:
+def _second_product(
+    joint: Joint, part: Part, shares: Array, scale: Array, weight: Array | None
+) -> tuple[dict[int, Floats], dict[int, Floats]]:
+    """Responsibilities times features, and what a tied covariance needs besides."""
+    common, phi, d = {}, part.phi, joint.means.shape[1]
+    if isinstance(joint.covariance, Tied):
+        common[part.frame] = second_moment(phi[1 : d + 1, :], weight)
+    if joint.is_stacked:
+        shares *= scale[None, :]
+        return {part.frame: _sums_by_component(shares, phi)}, common
+    if phi.shape[0] < shares.shape[0]:
         phi *= scale[None, :]  # whichever is smaller
     else:
         shares *= scale[None, :]
-    delta = joint.means - joint.frames[part.frame]
-    return sums_of(covariance, shares, phi, part.x, weight, delta, log_likelihood)
+    return {part.frame: _double(product(shares, phi.T))}, common
 
 
-def sums_of(
-    covariance: Covariance,
-    shares: Array,
-    phi: Array | None,
-    x: Array,
-    weight: Array | None,
-    delta: Floats,
-    log_likelihood: float,
-) -> Expected:
-    """Sums of responsibilities (k, n), weights included, times features (p, n) of the points x (d, n) of a frame."""
-    xp, d = namespace(x), x.shape[0]
-    sums = _sums_by_component(shares, x) if phi is None else to_numpy(product(shares, phi.T)).astype(np.float64)
-    common = None
-    if isinstance(covariance, Tied):
-        heavy = x if weight is None else x * weight[None, :]
-        common = to_numpy(product(heavy, x.T)).astype(np.float64)
-    mass = sums[:, 0]
-    return Expected(
-        mass,
-        sums[:, 1 : d + 1] - mass[:, None] * delta,
-        covariance.second(sums, common, delta),
-        log_likelihood,
-        float(x.shape[1]) if weight is None else float(xp.sum(weight, dtype=xp.float64)),
-    )
+def second_moment(x: Array, weight: Array | None) -> Floats:
+    """Sum of ``w x x^T`` over the points x (d, n)."""
+    return _double(product(x if weight is None else x * weight[None, :], x.T))
 
 
-def _sums_by_component(shares: Array, x: Array) -> Floats:
-    """Packed sums without the products of coordinates: one small product per component."""
-    d = x.shape[0]
-    rows, columns = np.triu_indices(d)
-    first = to_numpy(product(shares, x.T))
-    second = [to_numpy(product(x * shares[k : k + 1, :], x.T))[rows, columns] for k in range(shares.shape[0])]
-    mass = to_numpy(namespace(x).sum(shares, axis=1))
-    return np.concatenate([mass[:, None], first, np.array(second)], axis=1).astype(np.float64)
+def _double(x: Array) -> Floats:
+    return to_numpy(x).astype(np.float64, copy=False)
+
+
+def _sums_by_component(shares: Array, phi: Array) -> Floats:
+    """Packed sums without the products of coordinates: a symmetric product per component."""
+    rows, columns = np.triu_indices(phi.shape[0] - 1)
+    second, roots = [], namespace(phi).sqrt(shares)
+    for k in range(shares.shape[0]):
+        half = phi[1:, :] * roots[k : k + 1, :]
+        second.append(_double(product(half, half.T))[rows, columns])
+    return np.concatenate([_double(product(shares, phi.T)), np.array(second)], axis=1)
 
 
 def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) -> Expected:
@@ -174,10 +206,23 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     if source.n_rows * k * p <= SMALL_WORK:
         n_threads = 1
 
-    def statistic(chunk: Chunk) -> Expected:
+    if len(joint.frames) <= FEW_FRAMES:
+
+        def statistic(chunk: Chunk) -> FrameSums:
+            return sums_of(joint, chunk.x.T, chunk.weight)
+
+        sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
+        return sums.expected(joint, mixture.covariance)
+
+    def about_means(chunk: Chunk) -> Expected:
         return expected_of(joint, chunk.x.T, chunk.weight)
 
-    return accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
+    return accumulate(about_means, source, chunk_rows=rows, n_threads=n_threads)
+
+
+def expected_of(joint: Joint, x: Array, weight: Array | None) -> Expected:
+    """Statistics of the points x of shape (d, n), with weights of shape (n,) or without."""
+    return sums_of(joint, x, weight).expected(joint, joint.covariance)
 
 
 def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0) -> Mixture:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scoremix.arrays import Array, Floats, namespace, to_numpy
-from scoremix.learning.em import CHUNK_NUMBERS, MAX_CHUNK, MIN_CHUNK, Expected, maximisation, sums_of
+from scoremix.arrays import Array, Floats, namespace, product, to_numpy
+from scoremix.learning.em import CHUNK_NUMBERS, MAX_CHUNK, MIN_CHUNK, FrameSums, maximisation, second_moment
 from scoremix.models.covariance import Covariance, Spherical, covariance_of
 from scoremix.models.joint import Joint, Part
 from scoremix.models.mixture import Mixture
@@ -71,8 +71,8 @@ def initial_mixture(
         centers = np.repeat(sample.mean(axis=0)[None, :], n_components, axis=0)
 
         def shares(chunk: Chunk, part: Part) -> Array:
-            random = normal_rows((seed,), chunk.start, chunk.stop, n_components, part.x) ** 2
-            return random / namespace(part.x).sum(random, axis=0)[None, :]
+            random = normal_rows((seed,), chunk.start, chunk.stop, n_components, part.phi) ** 2
+            return random / namespace(part.phi).sum(random, axis=0)[None, :]
 
     else:
         centers = _centers(sample, n_components, method, rng)
@@ -200,25 +200,24 @@ def _first_step(
     # One frame for "random", whose shares are drawn row by row; frames keep distant centres accurate otherwise.
     joint = Joint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
 
-    def statistic(chunk: Chunk) -> Expected:
-        total: Expected | None = None
+    def statistic(chunk: Chunk) -> FrameSums:
+        xp, total = namespace(chunk.x), FrameSums({}, {}, 0.0, 0.0)
         for part in joint.parts(chunk.x.T):
             weight = chunk.weight
             if weight is not None and part.order is not None:
-                weight = namespace(part.x).take(weight, part.order)
-            given = shares(chunk, part)
+                weight = xp.take(weight, part.order)
+            given, weight_here = shares(chunk, part), float(part.phi.shape[1])
             if weight is not None:
-                given = given * weight[None, :]
-            delta = centers - joint.frames[part.frame]
-            added = sums_of(covariance, given, covariance.features(part.x), part.x, weight, delta, 0.0)
-            total = added if total is None else total + added
-        if total is None:
-            raise ValueError("There are no points.")
+                given, weight_here = given * weight[None, :], float(xp.sum(weight))
+            x = part.phi[1 : d + 1, :]
+            sums = to_numpy(product(given, covariance.features(x, np.zeros(d)).T)).astype(np.float64)
+            common = {part.frame: second_moment(x, weight)} if kind == "tied" else {}
+            total += FrameSums({part.frame: sums}, common, 0.0, weight_here)
         return total
 
     rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
-    expected = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
-    return maximisation(expected, Mixture(np.full(k, 1 / k), centers, covariance), reg)
+    sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
+    return maximisation(sums.expected(joint, covariance), Mixture(np.full(k, 1 / k), centers, covariance), reg)
 
 
 def _isotropic(kind: str, k: int, d: int, variance: float) -> Covariance:

@@ -20,14 +20,15 @@ Parameters are NumPy float64 arrays, small; data keep their library and precisio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from scoremix.arrays import Array, Floats, like, namespace, squared_lengths
-from scoremix.features import packed, packed_size
+from scoremix.arrays import Array, Floats, like, multiply_into, namespace, squared_lengths, subtract_into
+from scoremix.features import packed_size
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -62,8 +63,8 @@ class Covariance(Protocol):
     def squared_distance(self, means: Floats, point: Floats) -> Floats:
         """Mahalanobis distances of the means from a point, squared, shape (k,)."""
 
-    def features(self, x: Array) -> Array:
-        """Features of the points x (d, n), shape (p, n)."""
+    def features(self, x: Array, frame: Floats) -> Array:
+        """Features of the points x (d, n) about a frame, shape (p, n): rows ``1 .. d`` are x - frame."""
 
     def natural(self, weights: Floats, means: Floats) -> Floats:
         """Natural parameters theta, shape (k, p), of components with these means about the frame."""
@@ -97,11 +98,9 @@ def _upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _inverse_factor(covariance: Floats) -> Floats:
     """Upper factors U of the inverses of covariance matrices (.., d, d): ``U U^T``."""
-    lower = np.linalg.cholesky(covariance)
-    identity = np.eye(covariance.shape[-1])
-    if covariance.ndim == 2:
-        return np.ascontiguousarray(solve_triangular(lower, identity, lower=True).T)
-    return np.array([solve_triangular(one, identity, lower=True).T for one in lower]).reshape(covariance.shape)
+    # The inverse of a triangular factor by the general routine costs six times the operations, and no loop in Python.
+    inverse = np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
+    return np.ascontiguousarray(np.swapaxes(inverse, -1, -2))
 
 
 class CollapsedError(ValueError):
@@ -160,36 +159,48 @@ class Full:
 
     def precisions_cholesky(self) -> Floats:
         """Upper triangular, shape (k, d, d)."""
+        return self._factor
+
+    @cached_property
+    def _factor(self) -> Floats:
         return _inverse_factor(self.values)
 
     def log_det(self, n_components: int, n_features: int) -> Floats:
-        """From Cholesky factors."""
-        return np.asarray(2 * np.log(np.diagonal(np.linalg.cholesky(self.values), axis1=1, axis2=2)).sum(axis=1))
+        """From the factors of the precisions."""
+        return np.asarray(-2 * np.log(np.diagonal(self._factor, axis1=1, axis2=2)).sum(axis=1))
+
+    @cached_property
+    def _precision(self) -> Floats:
+        return self._factor @ np.swapaxes(self._factor, 1, 2)
 
     def condition(self, n_features: int) -> float:
-        """Ratio of the extreme eigenvalues, the worst of all components."""
-        eigenvalues = np.linalg.eigvalsh(self.values)
-        return float(np.max(eigenvalues[:, -1] / np.maximum(eigenvalues[:, 0], 1e-300)))
+        """The worst of all components, from Frobenius norms: at most d times the ratio of the extreme eigenvalues."""
+        norms = np.linalg.norm(self.values, axis=(1, 2)) * np.linalg.norm(self._precision, axis=(1, 2))
+        return float(np.max(norms))
 
     def squared_distance(self, means: Floats, point: Floats) -> Floats:
-        """With the factors of the precisions."""
-        return np.asarray(np.sum(np.einsum("kij,ki->kj", self.precisions_cholesky(), means - point) ** 2, axis=1))
+        """With the precisions."""
+        delta = (means - point)[:, :, None]
+        return np.asarray(np.swapaxes(delta, 1, 2) @ self._precision @ delta)[:, 0, 0]
 
-    def features(self, x: Array) -> Array:
+    def features(self, x: Array, frame: Floats) -> Array:
         """Packed polynomials of degree 2."""
-        return packed(x)
+        d = x.shape[0]
+        phi, at = linear_features(x, frame, packed_size(d)), d + 1
+        for i in range(d):
+            multiply_into(phi[i + 1 : d + 1, :], phi[i + 1 : i + 2, :], phi[at : at + d - i, :])
+            at += d - i
+        return phi
 
     def natural(self, weights: Floats, means: Floats) -> Floats:
         """``[log w - ..., A m, -A (half on the diagonal)]``."""
         d = means.shape[1]
-        factor = self.precisions_cholesky()
-        precision = factor @ np.swapaxes(factor, 1, 2)
-        pull = np.einsum("kij,kj->ki", precision, means)
+        precision = self._precision
+        pull = (precision @ means[:, :, None])[:, :, 0]
         rows, columns = _upper_index(d)
         quadratic = -precision[:, rows, columns]
         quadratic[:, rows == columns] /= 2
-        log_det = -2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
-        constant = np.log(weights) - 0.5 * (d * LOG_2PI + log_det + np.einsum("ki,ki->k", pull, means))
+        constant = np.log(weights) - 0.5 * (d * LOG_2PI + self.log_det(len(means), d) + np.sum(pull * means, axis=1))
         return np.concatenate([constant[:, None], pull, quadratic], axis=1)
 
     def gradient(self, coefficients: Array, x: Array) -> Array:
@@ -234,11 +245,13 @@ class Full:
     def guarded(self, ratio: float) -> Full:
         """Eigenvalues relative to the typical matrix, so that the scales of the columns do not matter."""
         log_det = _log_dets(self.values)
-        lower = np.linalg.cholesky(self.values[_typical(log_det)])
-        # Where trace(S^-1 T) is small no relative eigenvalue can be: that spares the eigenvalues of healthy components.
-        healthy = np.isfinite(log_det)
+        typical = _typical(log_det)
+        # trace(S^-1 T) bounds the inverse of the smallest relative eigenvalue: healthy components need no more.
         trace = np.full(len(log_det), np.inf)
-        trace[healthy] = np.sum((np.swapaxes(_inverse_factor(self.values[healthy]), 1, 2) @ lower) ** 2, axis=(1, 2))
+        healthy = np.isfinite(log_det)
+        precision = self._precision if np.all(healthy) else np.linalg.inv(self.values[healthy])
+        trace[healthy] = np.einsum("kij,ij->k", precision, self.values[typical])
+        lower = np.linalg.cholesky(self.values[typical])
         out = None
         for k in np.flatnonzero(~(trace < 1 / ratio)):
             one = self.values[k]
@@ -277,11 +290,15 @@ class Tied:
 
     def precisions_cholesky(self) -> Floats:
         """Upper triangular, shape (d, d)."""
+        return self._factor
+
+    @cached_property
+    def _factor(self) -> Floats:
         return _inverse_factor(self.values)
 
     def log_det(self, n_components: int, n_features: int) -> Floats:
         """The same for all."""
-        return np.full(n_components, 2 * np.log(np.diagonal(np.linalg.cholesky(self.values))).sum())
+        return np.full(n_components, -2 * np.log(np.diagonal(self._factor)).sum())
 
     def condition(self, n_features: int) -> float:
         """1: the quadratic form is a sum of squares."""
@@ -291,9 +308,12 @@ class Tied:
         """In whitened coordinates."""
         return np.asarray(np.sum(((means - point) @ self.precisions_cholesky()) ** 2, axis=1))
 
-    def features(self, x: Array) -> Array:
+    def features(self, x: Array, frame: Floats) -> Array:
         """The quadratic form is the same for all components: one row."""
-        return _with_squares(x, squared_lengths(like(self.precisions_cholesky().T, x) @ x)[None, :])
+        d = x.shape[0]
+        phi = linear_features(x, frame, d + 2)
+        phi[d + 1, :] = squared_lengths(like(self.precisions_cholesky().T, x) @ phi[1 : d + 1, :])
+        return phi
 
     def natural(self, weights: Floats, means: Floats) -> Floats:
         """``[log w - ..., A m, -1/2]``."""
@@ -379,9 +399,12 @@ class Diagonal:
         """Coordinate by coordinate."""
         return np.asarray(np.sum((means - point) ** 2 / self.values, axis=1))
 
-    def features(self, x: Array) -> Array:
+    def features(self, x: Array, frame: Floats) -> Array:
         """Squares of all coordinates."""
-        return _with_squares(x, x * x)
+        d = x.shape[0]
+        phi = linear_features(x, frame, 2 * d + 1)
+        multiply_into(phi[1 : d + 1, :], phi[1 : d + 1, :], phi[d + 1 :, :])
+        return phi
 
     def natural(self, weights: Floats, means: Floats) -> Floats:
         """``[log w - ..., m / v, -1 / (2 v)]``."""
@@ -466,9 +489,12 @@ class Spherical:
         """In units of the standard deviation."""
         return np.asarray(np.sum((means - point) ** 2, axis=1) / self.values)
 
-    def features(self, x: Array) -> Array:
+    def features(self, x: Array, frame: Floats) -> Array:
         """The squared length."""
-        return _with_squares(x, squared_lengths(x)[None, :])
+        d = x.shape[0]
+        phi = linear_features(x, frame, d + 2)
+        phi[d + 1, :] = squared_lengths(phi[1 : d + 1, :])
+        return phi
 
     def natural(self, weights: Floats, means: Floats) -> Floats:
         """``[log w - ..., m / v, -1 / (2 v)]``."""
@@ -510,13 +536,12 @@ class Spherical:
         return Spherical(np.fmax(self.values, ratio * typical), self.n_features)
 
 
-def _with_squares(x: Array, squares: Array) -> Array:
-    """Stack ``[1, x, squares]``."""
-    xp, (d, n) = namespace(x), x.shape
-    phi = xp.empty((1 + d + squares.shape[0], n), dtype=x.dtype, device=x.device)
+def linear_features(x: Array, frame: Floats, n_sums: int) -> Array:
+    """Room for features, the constant and the points about the frame filled in: points are copied just once."""
+    d, n = x.shape
+    phi = namespace(x).empty((n_sums, n), dtype=x.dtype, device=x.device)
     phi[0, :] = 1.0
-    phi[1 : d + 1, :] = x
-    phi[d + 1 :, :] = squares
+    subtract_into(x, like(frame, x)[:, None], phi[1 : d + 1, :])
     return phi
 
 

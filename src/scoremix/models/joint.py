@@ -6,7 +6,7 @@ Two ways of computing it, which give the same numbers:
   products of coordinates cancel where a component is far from the origin of the features or badly conditioned.
 * *stacked* (`Full` only): the factors of all precisions stacked to one matrix, ``|U_k^T (x - m_k)|^2``: one product and
   a sum of squares. Digits are lost with the square root of the condition number only. It is also faster where few large
-  matrices meet (k <= 8, d >= 32), because it needs no products of coordinates.
+  matrices meet (k <= 8, d >= 4 k), because it needs no products of coordinates.
 
 The origin is a *frame*. Where all means are near one point, that is the only frame; else frames are put on means until
 each mean is near one, points are sorted by nearest frame, and every block of points is seen from its own.
@@ -19,15 +19,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoremix.arrays import Array, Floats, at_least_in_place, exp_in_place, like, namespace, squared_lengths
+from scoremix.arrays import (
+    Array,
+    Floats,
+    at_least_in_place,
+    exp_in_place,
+    like,
+    namespace,
+    squared_lengths,
+)
 from scoremix.models.cells import Voronoi
-from scoremix.models.covariance import LOG_2PI, Covariance, Full
+from scoremix.models.covariance import LOG_2PI, Covariance, Full, linear_features
 
 TOLERANCE = {8: 1e-11, 4: 1e-3}
 """Rounding that products of coordinates may cause in a logarithm, by bytes of a number; beyond it frames are added."""
 
-FEW_COMPONENTS, LARGE_DIMENSION = 8, 32
-"""Up to so many components in so many dimensions the stacked factors are faster."""
+FEW_COMPONENTS, LARGE_DIMENSION = 8, 4
+"""Up to 8 components the stacked factors are faster in 4 dimensions per component and more."""
 
 LOGIT_FLOOR = {8: -600.0, 4: -60.0}
 """Relative logarithms are cut here: exp of less is a denormal number, which makes products a hundred times slower."""
@@ -42,17 +50,14 @@ class Part:
     order : array of int or None
         Which points (None: all, as they came).
     frame : int
-    x : array of shape (d, n)
-        The points about the frame.
-    phi : array of shape (p, n) or None
-        Their features; None where they were not needed.
+    phi : array of shape (p, n)
+        Features of the points about the frame: 1, the points, and their products where these were needed.
     log_joint : array of shape (k, n)
     """
 
     order: Array | None
     frame: int
-    x: Array
-    phi: Array | None
+    phi: Array
     log_joint: Array
 
 
@@ -75,12 +80,12 @@ class Joint:
         epsilon = 2.0 ** (-52 if itemsize == 8 else -23)
         limit = TOLERANCE[itemsize] / epsilon
         self.frames = frames_of(weights, means, covariance, limit)
-        few_and_large = k <= FEW_COMPONENTS and d >= LARGE_DIMENSION
+        few_and_large = k <= FEW_COMPONENTS and d >= LARGE_DIMENSION * k
         self.is_stacked = isinstance(covariance, Full) and (few_and_large or covariance.condition(d) > limit)
         if self.is_stacked:
             factor = np.swapaxes(covariance.precisions_cholesky(), 1, 2)  # U_k^T
-            self._stack = factor.reshape(k * d, d)
-            self._offsets = [np.einsum("kij,kj->ki", factor, means - frame).reshape(-1, 1) for frame in self.frames]
+            offsets = [-factor @ (means - frame)[:, :, None] for frame in self.frames]
+            self._theta = [np.concatenate([offset, factor], axis=2).reshape(k * d, d + 1) for offset in offsets]
             self._constant = (np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(k, d)))[:, None]
         else:
             self._theta = [covariance.natural(weights, means - frame) for frame in self.frames]
@@ -110,28 +115,25 @@ class Joint:
             yield self._part(int(block.cells[0]), order, sorted_x[:, here])
 
     def _part(self, frame: int, order: Array | None, x: Array) -> Part:
-        local = x - like(self.frames[frame], x)[:, None]
-        if not self.is_stacked:
-            phi = self.covariance.features(local)
-            return Part(order, frame, local, phi, like(self._theta[frame], x) @ phi)
         k, d = self.means.shape
-        white = like(self._stack, x) @ local
-        white -= like(self._offsets[frame], x)
-        log_joint = squared_lengths(namespace(x).reshape(white, (k, d, -1)))
+        theta = like(self._theta[frame], x)
+        if not self.is_stacked:
+            phi = self.covariance.features(x, self.frames[frame])
+            return Part(order, frame, phi, theta @ phi)
+        phi = linear_features(x, self.frames[frame], d + 1)
+        log_joint = squared_lengths(namespace(x).reshape(theta @ phi, (k, d, -1)))
         log_joint *= -0.5
         log_joint += like(self._constant, x)
-        return Part(order, frame, local, None, log_joint)
+        return Part(order, frame, phi, log_joint)
 
     def gradient(self, part: Part, responsibilities: Array) -> Array:
         """Score of the mixture at the points of a part, shape (d, n)."""
-        if part.phi is not None:
-            theta = like(self._theta[part.frame], part.x)
-            return self.covariance.gradient(theta.T @ responsibilities, part.x)
+        xp, theta = namespace(part.phi), like(self._theta[part.frame], part.phi)
         k, d = self.means.shape
-        white = like(self._stack, part.x) @ part.x - like(self._offsets[part.frame], part.x)
-        white *= -1
-        weighted = namespace(part.x).reshape(white, (k, d, -1)) * responsibilities[:, None, :]
-        return like(self._stack.T, part.x) @ namespace(part.x).reshape(weighted, (k * d, -1))
+        if not self.is_stacked:
+            return self.covariance.gradient(theta.T @ responsibilities, part.phi[1 : d + 1, :])
+        white = xp.reshape(theta @ part.phi, (k, d, -1)) * -responsibilities[:, None, :]
+        return theta[:, 1:].T @ xp.reshape(white, (k * d, -1))
 
 
 def frames_of(weights: Floats, means: Floats, covariance: Covariance, limit: float) -> Floats:
