@@ -1,6 +1,6 @@
 """scoremix: learn mixtures of Gaussians with diffusion models."""
 
-from scoremix.estimators import DiffusionMixture, load
+from scoremix.estimators import DiffusionMixture, GaussianMixture, load
 
 __version__ = "0.1.0"
-__all__ = ["DiffusionMixture", "load"]
+__all__ = ["DiffusionMixture", "GaussianMixture", "load"]

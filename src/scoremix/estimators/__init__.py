@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
+from scoremix.estimators.gaussian_mixture import GaussianMixture
+from scoremix.estimators.mixture_file import unpack_mixture
 from scoremix.estimators.model_file import unpack
 from scoremix.paths import FilePath
 from scoremix.storage import read_model
 
-__all__ = ["DiffusionMixture", "load"]
+__all__ = ["DiffusionMixture", "GaussianMixture", "load"]
+
+_KINDS: dict[str, tuple[type[DiffusionMixture] | type[GaussianMixture], Callable[..., Any]]] = {
+    "DiffusionMixture": (DiffusionMixture, unpack),
+    "GaussianMixture": (GaussianMixture, unpack_mixture),
+}
 
 
-def load(path: FilePath) -> DiffusionMixture:
+def load(path: FilePath) -> DiffusionMixture | GaussianMixture:
     """Load a fitted model; nothing in the file is executed.
 
     Parameters
@@ -22,8 +31,9 @@ def load(path: FilePath) -> DiffusionMixture:
 
     Returns
     -------
-    DiffusionMixture
-        As it was when it was saved, with `columns_` the names and units of its columns where they were stored.
+    DiffusionMixture or GaussianMixture
+        As it was when it was saved; a `DiffusionMixture` with `columns_` the names and units of its columns where they
+        were stored.
 
     Raises
     ------
@@ -39,15 +49,16 @@ def load(path: FilePath) -> DiffusionMixture:
         ``model.columns_.encode`` and ``.decode`` convert.
     """
     kind, header, arrays = read_model(path)
-    if kind != DiffusionMixture.__name__:
+    if kind not in _KINDS:
         raise ValueError(f"{path} holds a {kind!r}, which this version of scoremix does not know: update scoremix.")
+    estimator, unpacked = _KINDS[kind]
     try:
-        params, fitted = unpack(header, arrays)
-        model = DiffusionMixture(**params)
+        params, fitted = unpacked(header, arrays)
+        model = estimator(**params)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
     model._restore(fitted)
-    if model.columns_ is not None and model.columns_.is_standardized:
+    if isinstance(model, DiffusionMixture) and model.columns_ is not None and model.columns_.is_standardized:
         warnings.warn(
             f"{path} was fitted to standardised columns: convert with model.columns_.encode and .decode.",
             UserWarning,

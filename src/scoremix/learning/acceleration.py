@@ -2,8 +2,8 @@
 
 Both guess, from a few updates ``u_i = M(p_i)``, where the iteration is heading. Parameters are put into coordinates in
 which every vector is a mixture (logarithms of weights, factors of covariances with logarithms on the diagonal), means
-in units of the data, so that an extrapolation cannot leave the set of mixtures and units do not matter. The guess is only
-a proposal: who asks for it evaluates the likelihood there, and takes it back where it is lower.
+in units of the data, so that an extrapolation cannot leave the set of mixtures and units do not matter. The guess is
+only a proposal: who asks for it evaluates the likelihood there, and takes it back where it is lower.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from scoremix.models.mixture import Mixture
 
 WARM_UP = 10
 """Plain updates before the first guess: early ones are large, and far from linear."""
+
+
+FIRST_BOUND, GROWTH = 4.0, 4.0
+"""First bound of the step length of SQUAREM, and by how much it grows and shrinks."""
 
 
 class Acceleration(Protocol):
@@ -77,16 +81,17 @@ class Coordinates:
 
 
 class Squarem:
-    """Squared extrapolation (Varadhan and Roland, Scand. J. Statist. 2008), step length S3.
+    """Squared extrapolation (Varadhan and Roland, Scand. J. Statist. 2008), step length S3, bounded.
 
-    Of three points ``p0, p1 = M(p0), p2 = M(p1)``: ``p0 - 2 a r + a^2 v`` with ``r = p1 - p0``, ``v = p2 - 2 p1 + p0``
-    and ``a = -|r| / |v|``.
+    Of three points ``p0, p1 = M(p0), p2 = M(p1)``: ``p0 + 2 a r + a^2 v`` with ``r = p1 - p0``, ``v = p2 - 2 p1 + p0``
+    and ``a = |r| / |v|``. The bound on a grows fourfold whenever it is reached, and shrinks when a guess is rejected.
     """
 
     def __init__(self, warm_up: int = WARM_UP) -> None:
         self._wait = warm_up
         self._coordinates: Coordinates | None = None
         self._points: list[Floats] = []
+        self._bound = self._length = FIRST_BOUND
 
     def propose(self, present: Mixture, updated: Mixture) -> Mixture | None:
         """Every second update."""
@@ -101,16 +106,19 @@ class Squarem:
         if len(self._points) < 3:
             return None
         first, second, third = self._points
-        self.reset()
+        self._points = []
         r, v = second - first, third - 2 * second + first
-        length = float(np.linalg.norm(r) / max(float(np.linalg.norm(v)), 1e-300))
-        if length <= 1:
+        self._length = min(float(np.linalg.norm(r) / max(float(np.linalg.norm(v)), 1e-300)), self._bound)
+        if self._length <= 1:
             return None
-        return self._coordinates.mixture(first + 2 * length * r + length**2 * v)
+        if self._length == self._bound:
+            self._bound *= GROWTH
+        return self._coordinates.mixture(first + 2 * self._length * r + self._length**2 * v)
 
     def reset(self) -> None:
-        """Begin a new triple."""
+        """Begin a new triple, with shorter steps."""
         self._points = []
+        self._bound = max(FIRST_BOUND, min(self._bound, self._length) / GROWTH)
 
 
 class Anderson:

@@ -21,7 +21,7 @@ from scoremix.learning.acceleration import Acceleration
 from scoremix.models.covariance import Covariance, Tied
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 from scoremix.models.mixture import Mixture
-from scoremix.samples.reduce import accumulate
+from scoremix.samples.reduce import accumulate, available_threads
 from scoremix.samples.source import ArraySource, Chunk, Source
 
 COLLAPSED = 1e-6
@@ -30,16 +30,17 @@ COLLAPSED = 1e-6
 DEAD = 1e-12
 """A component with less than this share of the data keeps its mean and covariance."""
 
-CHUNK_NUMBERS = 2**18
-"""Features and responsibilities of a chunk, at most about: 4 MB in double precision."""
+CHUNK_NUMBERS, THREADED_CHUNK_NUMBERS = 2**18, 2**20
+"""Features and responsibilities of a chunk, at most about: 2 MB in double precision, near the processor. Threads want
+longer calls, between which they would wait for the interpreter lock: 8 MB."""
 
-MIN_CHUNK, MAX_CHUNK = 512, 16384
+MIN_CHUNK, MAX_CHUNK = 512, 32768
 """Rows of a chunk: calls must not be too short, and enough chunks must remain for the threads."""
 
 FEW_FRAMES = 8
 """Sums are kept for so many frames; with more, every chunk is brought to the means, which takes time but no memory."""
 
-SMALL_WORK = 2**22
+SMALL_WORK = 2**24
 """Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other."""
 
 
@@ -200,12 +201,12 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     first = next(iter(source.chunks(1))).x
     joint = mixture.joint(itemsize_of(first))
     k, p = mixture.n_components, mixture.covariance.n_sums(mixture.n_features)
-    rows = int(
-        np.clip(CHUNK_NUMBERS // (k * mixture.n_features + k if joint.is_stacked else k + p), MIN_CHUNK, MAX_CHUNK)
-    )
+    n_threads = n_threads or available_threads()
     if source.n_rows * k * p <= SMALL_WORK:
         n_threads = 1
-
+    numbers = CHUNK_NUMBERS if n_threads == 1 else THREADED_CHUNK_NUMBERS
+    width = k * mixture.n_features + k if joint.is_stacked else k + p
+    rows = int(np.clip(numbers // width, MIN_CHUNK, MAX_CHUNK))
     if len(joint.frames) <= FEW_FRAMES:
 
         def statistic(chunk: Chunk) -> FrameSums:
@@ -360,8 +361,10 @@ def fit(
         updated = maximisation(expected, mixture, reg)
         if report is not None:
             report(passes, change)
-        converged = abs(change) < tol
-        guess = None if acceleration is None or converged else acceleration.propose(mixture, updated)
+        # A guess may happen to change little: only a plain update tells that there is nowhere to go.
+        still = abs(change) < tol
+        converged = still and not guessed
+        guess = None if acceleration is None or still else acceleration.propose(mixture, updated)
         mixture, fallback, guessed = (updated, updated, False) if guess is None else (guess, updated, True)
     if guessed:
         mixture = fallback

@@ -72,7 +72,7 @@ def _expected_of_pattern(
     mixture: Mixture, x: NDArray[np.floating], weight: Array | None, observed: NDArray[np.intp]
 ) -> Expected:
     """Sums over rows with the same observed columns, completed."""
-    k, d = mixture.means.shape
+    k = mixture.n_components
     if not len(observed):  # what the mixture expects without any data
         total = float(len(x)) if weight is None else float(weight.sum())
         nothing = np.zeros((k, 0))

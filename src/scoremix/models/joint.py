@@ -79,9 +79,11 @@ class Joint:
         self.means, self.covariance = means, covariance
         epsilon = 2.0 ** (-52 if itemsize == 8 else -23)
         limit = TOLERANCE[itemsize] / epsilon
-        self.frames = frames_of(weights, means, covariance, limit)
+        is_unsafe = covariance.condition(d) > limit
+        # Second moments about a frame are products of coordinates too: badly conditioned ones need nearer frames.
+        self.frames = frames_of(weights, means, covariance, limit / 100 if is_unsafe else limit)
         few_and_large = k <= FEW_COMPONENTS and d >= LARGE_DIMENSION * k
-        self.is_stacked = isinstance(covariance, Full) and (few_and_large or covariance.condition(d) > limit)
+        self.is_stacked = isinstance(covariance, Full) and (few_and_large or is_unsafe)
         if self.is_stacked:
             factor = np.swapaxes(covariance.precisions_cholesky(), 1, 2)  # U_k^T
             offsets = [-factor @ (means - frame)[:, :, None] for frame in self.frames]

@@ -70,7 +70,7 @@ class Mixture:
         xp, joint = namespace(x), self.joint(itemsize_of(x))
         rows, answers = CHUNK_MEGABYTES * joint.rows_per_megabyte, []
         for start in range(0, x.shape[0], rows):
-            parts = list(joint.parts(x[start : start + rows, :].T))
+            parts = list(joint.parts(x[start : min(start + rows, x.shape[0]), :].T))
             chunk = [
                 xp.concat(pieces, axis=0) for pieces in zip(*(question(joint, part) for part in parts), strict=True)
             ]

@@ -1,0 +1,762 @@
+"""GaussianMixture: scikit-learn's estimator on this library's kernel, and what is asked of it beyond.
+
+Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.learning`, the model is a `Mixture`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+import sklearn.mixture
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.estimators.inputs import check_number, validated_sigma
+from scoremix.estimators.mixture_file import pack_mixture
+from scoremix.estimators.mixture_inputs import (
+    check_matrices,
+    check_means,
+    check_mixture_parameters,
+    check_rows_suffice,
+    check_weights,
+    column_indices,
+    floating_type,
+    given_values,
+    has_missing,
+    inverse_of,
+    known_mixture,
+    validated_rows,
+)
+from scoremix.learning.acceleration import Anderson, Squarem
+from scoremix.learning.em import Expected, Fit, expectation, fit
+from scoremix.learning.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
+from scoremix.learning.seeding import initial_mixture
+from scoremix.learning.stepwise import Running
+from scoremix.models.mixture import Mixture
+from scoremix.paths import FilePath
+from scoremix.samples.reduce import accumulate
+from scoremix.samples.source import ArraySource, Chunk, Source
+from scoremix.storage import write_model
+
+ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
+
+SCORE_ROWS = 16384
+"""Rows per chunk when a score is taken."""
+
+FIRST_BATCH_PASSES = 10
+"""Most EM passes over the first batch of a stream: enough to leave the seeds, too few to fit that batch's noise."""
+
+
+class GaussianMixture(DensityMixin, BaseEstimator):
+    """Gaussian mixture by expectation maximisation: parameters, clusters, density, score.
+
+    A drop-in for ``sklearn.mixture.GaussianMixture``, with weights of samples, missing values, streams, conditional
+    and marginal mixtures, the score at every noise level, and arrays of other libraries, such as torch.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components k, at most the number of distinct rows.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
+        One matrix per component, one for all, one variance per component and column, or one per component.
+    tol : float, default=1e-3
+        EM ends when the mean log likelihood changes by less, in nats per sample; >= 0.
+    reg_covar : float, default=1e-6
+        Added to all variances at every update, >= 0, in squared units of X.
+    max_iter : int, default=100
+        Most passes over X; 0 keeps the start.
+    n_init : int, default=1
+        Number of starts; the fit of largest likelihood is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default="kmeans"
+        How a start is chosen.
+    weights_init : array-like of shape (k,), optional
+        Weights to start from. With all three starts given nothing is drawn.
+    means_init : array-like of shape (k, d), optional
+        Means to start from.
+    precisions_init : array-like, optional
+        Inverse covariances to start from, in the shape of `precisions_`.
+    random_state : int, RandomState or None
+        Seed of the starts. It does not fix `sample`, which has its own.
+    warm_start : bool, default=False
+        Whether `fit` continues from the last fit, with one start.
+    verbose : int, default=0
+        1 prints starts and passes, 2 adds times and likelihoods.
+    verbose_interval : int, default=10
+        Passes between two lines.
+    missing_values : None or nan, default=None
+        With ``numpy.nan`` NaN entries are missing at random, and integrated out; with None they are refused.
+    acceleration : {None, "squarem", "anderson"}, default=None
+        Extrapolate EM where it is slow; a guess that lowers the likelihood is taken back.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (k,)
+        Weights, summing to 1.
+    means_ : ndarray of shape (k, d)
+        Means.
+    covariances_ : ndarray
+        Covariances, of shape (k, d, d), (d, d), (k, d) or (k,), by `covariance_type`.
+    precisions_ : ndarray
+        Their inverses, in the same shape.
+    precisions_cholesky_ : ndarray
+        Upper factors U of the precisions ``U U^T``, in the same shape.
+    converged_ : bool
+        Whether the best start converged.
+    n_iter_ : int
+        Its passes over X.
+    lower_bound_ : float
+        Its mean log likelihood before the last update.
+    lower_bounds_ : list of float
+        The same before every update.
+    n_features_in_ : int
+        Number of columns d.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X had them.
+
+    Notes
+    -----
+    A pass costs O(n k d^2) ("full"; O(n k d) for the others) and memory beyond X independent of n. Fitted attributes
+    have the precision of X; inside, parameters are kept in double precision. Results do not depend on the number of
+    threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scoremix import GaussianMixture
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-4, 1, (300, 2)), rng.normal(4, 1, (700, 2))])
+    >>> model = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> [round(float(weight), 2) for weight in sorted(model.weights_)]
+    [0.3, 0.7]
+    >>> model.conditional({0: 4.0}).means_.shape
+    (2, 1)
+    """
+
+    _mixture: Mixture
+    _n_batches: int
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        missing_values: float | None = None,
+        acceleration: str | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.missing_values = missing_values
+        self.acceleration = acceleration
+
+    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Estimate the parameters by expectation maximisation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples: anything scikit-learn takes, ``numpy.memmap``, or an array of another array-API library, such as
+            torch (then computed there).
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0. A weight of 2 counts as a row that is there twice.
+
+        Returns
+        -------
+        GaussianMixture
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, there are more components than distinct rows, X has infinite entries, or NaN
+            without `missing_values`, or every covariance collapses.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` passes were not enough for the best start.
+        """
+        check_mixture_parameters(self.get_params())
+        x = self._rows(X, reset=True, min_rows=2)
+        source = ArraySource(x, sample_weight)
+        step, seeding = self._passes(source)
+        check_rows_suffice(seeding, self.n_components)
+        past = self._continued() if self.warm_start else None
+        rng = self._rng()
+        best: Fit | None = None
+        for i in range(self.n_init if past is None else 1):
+            start = self._start(seeding, rng) if past is None else past
+            found = self._run(i, source, start, step, -np.inf if past is None else self.lower_bound_)
+            if best is None or _bound(found) > _bound(best):
+                best = found
+        assert best is not None  # n_init >= 1
+        self._set_fit(best.mixture, floating_type(x), best.lower_bounds, best.converged, best.n_passes)
+        if not best.converged and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+                "tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def fit_predict(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> NDArray[np.intp] | Array:
+        """Estimate the parameters and label the samples: ``fit(X).predict(X)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0.
+
+        Returns
+        -------
+        array of shape (n,)
+            Most probable components.
+        """
+        return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    def partial_fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from one batch of a stream, by stepwise EM (Cappe and Moulines, JRSS-B 2009).
+
+        The first batch is fitted, with few passes. Of every later one a single pass is taken, and its moments are mixed
+        with those of the present parameters, at a rate of ``(t + 2)^-0.7`` after t batches.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples; at least one per component in the first batch.
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0 within the batch. Batches count alike, however large.
+
+        Returns
+        -------
+        GaussianMixture
+            The estimator, fitted to the stream so far; `lower_bounds_` has the mean log likelihood of every batch.
+        """
+        check_mixture_parameters(self.get_params())
+        is_first = not hasattr(self, "_mixture")
+        x = self._rows(X, reset=is_first, min_rows=2 if is_first else 1)
+        source = ArraySource(x, sample_weight)
+        step, seeding = self._passes(source)
+        if is_first:
+            check_rows_suffice(seeding, self.n_components)
+            passes = min(self.max_iter, FIRST_BATCH_PASSES)
+            first = fit(source, self._start(seeding, self._rng()), max_iter=passes, reg=self.reg_covar, step=step)
+            self._set_fit(first.mixture, floating_type(x), first.lower_bounds[-1:], False, 1)
+            return self
+        mixture = self._mixture
+        expected = step(source, mixture, None)
+        running = Running(_moments_of(mixture, self.reg_covar), self._n_batches).mix(expected)
+        updated, running = running.maximise(mixture, self.reg_covar)
+        bounds = [*self.lower_bounds_, expected.mean_log_likelihood]
+        self._set_fit(updated, self.weights_.dtype, bounds, False, running.n_batches)
+        self._n_batches = running.n_batches
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.intp] | Array:
+        """Most probable component of every sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n,)
+            Index into `means_`, in the library of X.
+        """
+        x = self._asked(X)
+        if self.missing_values is None:
+            return self._mixture.predict(x)
+        return namespace(x).argmax(self._posterior(x)[1], axis=1)
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Posterior probabilities of the components.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n, k)
+            Rows sum to 1; in the library of X.
+        """
+        return self._posterior(self._asked(X))[1]
+
+    def score_samples(self, X: ArrayLike) -> Array:
+        """Log density of every sample: of its known entries, where some are missing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n,)
+            In nats, in the library of X.
+        """
+        return self._log_density(self._asked(X))
+
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log density of samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0 of the mean.
+
+        Returns
+        -------
+        float
+            In nats per sample (per unit of weight).
+        """
+        source = ArraySource(self._asked(X), sample_weight)
+
+        def sums(chunk: Chunk) -> Floats:
+            log_density = to_numpy(self._log_density(chunk.x)).astype(np.float64)
+            if chunk.weight is None:
+                return np.array([log_density.sum(), len(log_density)])
+            weight = to_numpy(chunk.weight).astype(np.float64)
+            return np.array([weight @ log_density, weight.sum()])
+
+        total, weight = accumulate(sums, source, chunk_rows=SCORE_ROWS)
+        return float(total / weight)
+
+    def bic(self, X: ArrayLike) -> float:
+        """Bayesian information criterion.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        float
+            ``-2 log L + p log n``: the lower the better.
+        """
+        n = int(self._asked(X).shape[0])
+        return -2 * self.score(X) * n + self._n_parameters() * float(np.log(n))
+
+    def aic(self, X: ArrayLike) -> float:
+        """Akaike information criterion.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        float
+            ``-2 log L + 2 p``: the lower the better.
+        """
+        return -2 * self.score(X) * int(self._asked(X).shape[0]) + 2 * self._n_parameters()
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Floats, NDArray[np.int64]]:
+        """Draw independent samples, in random order.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many, at least 1.
+        random_state : int, RandomState or None
+            Seed; None differs from call to call, whatever the constructor was given.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, d)
+            Samples.
+        y : ndarray of shape (n_samples,)
+            Their components.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a whole number >= 1.
+        """
+        check_is_fitted(self)
+        try:
+            check_number("n_samples", n_samples, at_least=1, integer=True)
+        except ValueError as error:
+            raise ValueError(f"Invalid value for 'n_samples': {error}") from None
+        seed = check_random_state(random_state).randint(2**31, size=4)
+        return self._mixture.sample(int(n_samples), np.random.default_rng(seed))
+
+    def score_function(self, X: ArrayLike, sigma: ArrayLike = 0.0) -> Array:
+        """Gradient of the log density of the mixture with noise `sigma` added.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Points, without missing values.
+        sigma : float or array-like of shape (n,), default=0.0
+            Standard deviation of that noise, >= 0, one or one per row. One per row costs O(n k d^2).
+
+        Returns
+        -------
+        array of shape (n, d)
+            In the library of X.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit the fitted columns or has NaN, or sigma is negative or of the wrong shape.
+        """
+        x = self._asked(X, allow_nan=False)
+        return self._mixture.score(x, validated_sigma(sigma, int(x.shape[0])))
+
+    def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
+        """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
+
+        Errors as for `score_function`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Noisy samples.
+        sigma : float or array-like of shape (n,)
+            Standard deviation of the noise added to the data, >= 0.
+
+        Returns
+        -------
+        array of shape (n, d)
+            In the library of X.
+        """
+        x = self._asked(X, allow_nan=False)
+        return self._mixture.denoise(x, validated_sigma(sigma, int(x.shape[0])))
+
+    def impute(self, X: ArrayLike) -> Array:
+        """Replace missing values by their expectation given the rest of the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples with NaN where values are missing, whatever `missing_values` says.
+
+        Returns
+        -------
+        array of shape (n, d)
+            In the library of X. A row without any value becomes the mean of the mixture.
+        """
+        x = self._asked(X, allow_nan=True)
+        return like(impute(self._mixture, to_numpy(x)), x)
+
+    def conditional(self, given: Mapping[int | str, float]) -> GaussianMixture:
+        """The mixture of the other columns, given the values of some.
+
+        Parameters
+        ----------
+        given : mapping of column to float
+            Values of columns, which are named by number or, where X had names, by name.
+
+        Returns
+        -------
+        GaussianMixture
+            Fitted, over the remaining columns in their order.
+
+        Raises
+        ------
+        ValueError
+            If a column is not known or given twice, none is given or none remains, or a value is not finite.
+        """
+        check_is_fitted(self)
+        columns = column_indices(given, self.n_features_in_, self._names())
+        rest = np.setdiff1d(np.arange(self.n_features_in_), columns)
+        if not len(rest):
+            raise ValueError("every column is given: leave at least one out, which the others say something about.")
+        return self._derived(self._mixture.conditional(columns, given_values(given.values())), rest)
+
+    def marginal(self, columns: Iterable[int | str]) -> GaussianMixture:
+        """The mixture of some columns.
+
+        Parameters
+        ----------
+        columns : iterable of int or str
+            Columns by number or, where X had names, by name; in the order that is wanted.
+
+        Returns
+        -------
+        GaussianMixture
+            Fitted, over these columns.
+
+        Raises
+        ------
+        ValueError
+            If a column is not known or given twice, or none is given.
+        """
+        check_is_fitted(self)
+        chosen = column_indices(columns, self.n_features_in_, self._names())
+        return self._derived(self._mixture.marginal(chosen), chosen)
+
+    @classmethod
+    def from_parameters(
+        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str = "full"
+    ) -> Self:
+        """Build a fitted estimator from known parameters.
+
+        Parameters
+        ----------
+        weights : array-like of shape (k,)
+            Weights in [0, 1], summing to 1.
+        means : array-like of shape (k, d)
+            Means.
+        covariances : array-like
+            Covariances, of shape (k, d, d), (d, d), (k, d) or (k,), positive definite.
+        covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
+            What they are.
+
+        Returns
+        -------
+        GaussianMixture
+            As if it had been fitted.
+
+        Raises
+        ------
+        ValueError
+            If parameters do not fit together, or are not those of a mixture.
+        """
+        mixture = known_mixture(weights, means, covariances, covariance_type)
+        return cls(mixture.n_components, covariance_type=covariance_type)._known(mixture)
+
+    def to_sklearn(self) -> sklearn.mixture.GaussianMixture:
+        """Return the same mixture as a fitted estimator of scikit-learn.
+
+        Returns
+        -------
+        sklearn.mixture.GaussianMixture
+            With the same parameters and fitted attributes, but for those that scikit-learn does not know.
+        """
+        check_is_fitted(self)
+        params = self.get_params()
+        for name in ("missing_values", "acceleration"):
+            del params[name]
+        theirs = sklearn.mixture.GaussianMixture(**params)
+        for name, value in vars(self).items():
+            if name.endswith("_"):
+                setattr(theirs, name, value.copy() if isinstance(value, np.ndarray) else value)
+        return theirs
+
+    def save(self, path: FilePath) -> None:
+        """Write the fitted model to a file (safetensors; loading it never executes code).
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; an existing file is replaced once the new one is complete.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        write_model(path, type(self).__name__, *pack_mixture(self))
+
+    def _n_parameters(self) -> int:
+        """Number of free parameters."""
+        check_is_fitted(self)
+        return self._mixture.n_parameters
+
+    def _rows(self, X: Any, *, reset: bool, min_rows: int) -> Array:
+        return validated_rows(self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows)
+
+    def _asked(self, X: Any, allow_nan: bool | None = None) -> Array:
+        """Validate samples that a fitted model is asked about."""
+        check_is_fitted(self)
+        allow_nan = self.missing_values is not None if allow_nan is None else allow_nan
+        return validated_rows(self, X, reset=False, allow_nan=allow_nan)
+
+    def _posterior(self, X: Array) -> tuple[Array, Array]:
+        """Log densities and posterior probabilities."""
+        if self.missing_values is not None and has_missing(ArraySource(X)):
+            log_density, shares = evaluate_with_missing(self._mixture, to_numpy(X))
+            return like(log_density, X), like(shares, X)
+        return self._mixture.evaluate(X)
+
+    def _log_density(self, X: Array) -> Array:
+        return self._mixture.log_density(X) if self.missing_values is None else self._posterior(X)[0]
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+
+    def _passes(self, source: Source) -> tuple[Callable[[Source, Mixture, int | None], Expected], Source]:
+        """The E-step that the samples need, and a source that seeds can be chosen from."""
+        if self.missing_values is not None and has_missing(source):
+            return expectation_with_missing, Filled.of(source)
+        return expectation, source
+
+    def _continued(self) -> Mixture | None:
+        """The mixture of the last fit, if there was one and it is of the shape that is asked for now."""
+        past: Mixture | None = getattr(self, "_mixture", None)
+        wanted = (self.covariance_type, self.n_components, self.n_features_in_)
+        return past if past is not None and (past.covariance.kind, *past.means.shape) == wanted else None
+
+    def _start(self, source: Source, rng: np.random.Generator) -> Mixture:
+        """A start by `init_params`, with the parts that the user gave put in place."""
+        k, d, kind = self.n_components, self.n_features_in_, self.covariance_type
+        weights = None if self.weights_init is None else check_weights(self.weights_init, k)
+        means = None if self.means_init is None else check_means(self.means_init, k, d)
+        covariance = None
+        if self.precisions_init is not None:
+            covariance = inverse_of(kind, check_matrices("precision", self.precisions_init, kind, k, d), d)
+        if weights is not None and means is not None and covariance is not None:
+            return Mixture(weights, means, covariance)
+        start = initial_mixture(source, k, kind, self.init_params, self.reg_covar, rng)
+        return Mixture(
+            start.weights if weights is None else weights,
+            start.means if means is None else means,
+            start.covariance if covariance is None else covariance,
+        )
+
+    def _run(
+        self,
+        number: int,
+        source: Source,
+        start: Mixture,
+        step: Callable[[Source, Mixture, int | None], Expected],
+        previous: float,
+    ) -> Fit:
+        """EM from one start, with the lines that `verbose` asks for."""
+        began = last = perf_counter()
+
+        def report(n_pass: int, change: float) -> None:
+            nonlocal last
+            if n_pass % self.verbose_interval == 0:
+                now = perf_counter()
+                more = f"\t time lapse {now - last:.5f}s\t ll change {change:.5f}" if self.verbose >= 2 else ""
+                print(f"  Iteration {n_pass}{more}")
+                last = now
+
+        if self.verbose:
+            print(f"Initialization {number}")
+        found = fit(
+            source,
+            start,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            reg=self.reg_covar,
+            acceleration=None if self.acceleration is None else ACCELERATION[self.acceleration](),
+            step=step,
+            report=report if self.verbose else None,
+            previous=previous,
+        )
+        if self.verbose:
+            seconds = perf_counter() - began
+            more = f" time lapse {seconds:.5f}s\t lower bound {_bound(found):.5f}." if self.verbose >= 2 else ""
+            print(f"Initialization {'converged' if found.converged else 'did not converge'}.{more}")
+        return found
+
+    def _set_fit(
+        self, mixture: Mixture, dtype: np.dtype[Any], bounds: list[float], converged: bool, n_iter: int
+    ) -> None:
+        """Set the fitted attributes; numbers in the precision of the samples, inside all of it is kept."""
+        self._mixture = mixture
+        self._n_batches = 1
+        factor = mixture.covariance.precisions_cholesky()
+        is_diagonal = mixture.covariance.kind in ("diag", "spherical")
+        precisions = factor**2 if is_diagonal else factor @ np.swapaxes(factor, -1, -2)
+        self.weights_: NDArray[Any] = mixture.weights.astype(dtype)
+        self.means_ = mixture.means.astype(dtype)
+        self.covariances_ = mixture.covariance.values.astype(dtype)
+        self.precisions_cholesky_ = factor.astype(dtype)
+        self.precisions_ = precisions.astype(dtype)
+        self.converged_, self.n_iter_ = converged, n_iter
+        self.lower_bounds_: list[float] = bounds
+        self.lower_bound_ = bounds[-1] if bounds else -np.inf
+
+    def _known(self, mixture: Mixture) -> Self:
+        """Become the estimator of a known mixture."""
+        self.n_features_in_ = mixture.n_features
+        self._set_fit(mixture, np.dtype(np.float64), [], True, 0)
+        return self
+
+    def _derived(self, mixture: Mixture, columns: NDArray[np.intp]) -> GaussianMixture:
+        """The estimator of a mixture of some of the columns."""
+        kind = mixture.covariance.kind
+        model = GaussianMixture(mixture.n_components, covariance_type=kind, missing_values=self.missing_values)._known(
+            mixture
+        )
+        names = self._names()
+        if names is not None:
+            model.feature_names_in_ = names[columns]
+        return model
+
+    def _names(self) -> NDArray[Any] | None:
+        return getattr(self, "feature_names_in_", None)
+
+    def _restore(self, fitted: dict[str, Any]) -> None:
+        """Take over what a model file holds."""
+        self._known(fitted["mixture"])
+        self._set_fit(fitted["mixture"], fitted["dtype"], fitted["lower_bounds"], fitted["converged"], fitted["n_iter"])
+        self.lower_bound_, self._n_batches = fitted["lower_bound"], fitted["n_batches"]
+        if fitted["names"] is not None:
+            self.feature_names_in_ = fitted["names"]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing_values is not None
+        tags.array_api_support = True
+        return tags
+
+
+def _bound(found: Fit) -> float:
+    return found.lower_bounds[-1] if found.lower_bounds else -np.inf
+
+
+def _moments_of(mixture: Mixture, reg: float) -> Expected:
+    """The moments, per unit of weight, that EM would return the mixture for: all that a stream has to remember."""
+    values, weights = mixture.covariance.plus(-reg).values, mixture.weights
+    kind, d = mixture.covariance.kind, mixture.n_features
+    if kind != "tied":
+        values = values * weights.reshape(-1, *[1] * (values.ndim - 1)) * (d if kind == "spherical" else 1)
+    return Expected(weights, np.zeros_like(mixture.means), values, 0.0, 1.0)

@@ -1,0 +1,235 @@
+"""Checks of what users hand to a GaussianMixture; where scikit-learn has a message for it, that message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from scoremix.arrays import Array, Floats, as_floating, is_foreign, namespace, to_numpy
+from scoremix.estimators.inputs import check_choice, check_number
+from scoremix.learning.seeding import has_distinct_rows
+from scoremix.models.covariance import Covariance, covariance_of
+from scoremix.models.mixture import Mixture
+from scoremix.samples.source import Source
+
+COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
+INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
+ACCELERATIONS = ("squarem", "anderson")
+
+SCAN_ROWS = 16384
+"""Rows looked through at a time for missing values."""
+
+
+def check_mixture_parameters(params: Mapping[str, Any]) -> None:
+    """Check the constructor parameters of a GaussianMixture, except starts, which are checked against the data.
+
+    Raises
+    ------
+    ValueError
+        Naming the first parameter that is out of range.
+    """
+    check_choice("covariance_type", params["covariance_type"], COVARIANCE_TYPES)
+    check_choice("init_params", params["init_params"], INIT_PARAMS)
+    if params["acceleration"] is not None:
+        check_choice("acceleration", params["acceleration"], ACCELERATIONS)
+    for name, least in (("n_components", 1), ("n_init", 1), ("max_iter", 0), ("verbose_interval", 1)):
+        check_number(name, params[name], at_least=least, integer=True)
+    for name in ("tol", "reg_covar"):
+        check_number(name, params[name], at_least=0)
+    if not isinstance(params["warm_start"], bool | np.bool_):
+        raise ValueError(f"warm_start={params['warm_start']!r} is not known: choose True or False.")
+    if not isinstance(params["verbose"], bool | np.bool_):
+        check_number("verbose", params["verbose"], at_least=0, integer=True)
+    missing = params["missing_values"]
+    if missing is not None and not (isinstance(missing, Real) and np.isnan(float(missing))):
+        raise ValueError(f"missing_values={missing!r} is not known: choose None or numpy.nan.")
+
+
+def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_rows: int = 1) -> Array:
+    """Check samples by scikit-learn's rules; floating afterwards, in the library they came in.
+
+    Raises
+    ------
+    ValueError
+        If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
+        `min_rows` rows, or does not fit the fitted columns.
+    """
+    if not is_foreign(X):
+        return validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan" if allow_nan else True,
+            ensure_min_samples=min_rows,
+        )
+    if X.ndim != 2 or X.shape[0] < min_rows:
+        raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least {min_rows}.")
+    X, xp = as_floating(X), namespace(X)
+    fine = xp.isfinite(X) | xp.isnan(X) if allow_nan else xp.isfinite(X)
+    if not bool(xp.all(fine)):
+        raise ValueError(f"X contains {'' if allow_nan else 'NaN or '}infinite entries: remove or impute these rows.")
+    if reset:
+        estimator.n_features_in_ = int(X.shape[1])
+    elif X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
+            "features as input."
+        )
+    return X
+
+
+def has_missing(source: Source) -> bool:
+    """Tell whether a source has NaN; one pass, or less."""
+    return any(bool(namespace(chunk.x).any(namespace(chunk.x).isnan(chunk.x))) for chunk in source.chunks(SCAN_ROWS))
+
+
+def floating_type(X: Array) -> np.dtype[Any]:
+    """NumPy's name for the precision of floating samples."""
+    return np.dtype(np.float32 if X.dtype == namespace(X).float32 else np.float64)
+
+
+def _numbers(values: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
+    """Numbers of a given shape, in their own precision."""
+    values = to_numpy(values) if is_foreign(values) else values
+    checked = check_array(values, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True, input_name=name)
+    if checked.shape != shape:
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {checked.shape}")
+    return np.asarray(checked)
+
+
+def check_weights(weights: Any, n_components: int) -> Floats:
+    """Weights as numbers that sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, are not in [0, 1], or do not sum to 1 within the precision they came in.
+    """
+    checked = _numbers(weights, (n_components,), "weights")
+    if np.any(checked < 0) or np.any(checked > 1):
+        raise ValueError(
+            f"The parameter 'weights' should be in the range [0, 1], but got max value {checked.max():.5f}, min value "
+            f"{checked.min():.5f}"
+        )
+    if abs(1 - float(checked.sum())) > (1e-6 if checked.dtype == np.float32 else 1e-8):
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {checked.sum():.5f}")
+    exact = checked.astype(np.float64)
+    return np.asarray(exact / exact.sum())
+
+
+def check_means(means: Any, n_components: int, n_features: int) -> Floats:
+    """Means as numbers.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or are not finite.
+    """
+    return _numbers(means, (n_components, n_features), "means").astype(np.float64)
+
+
+def check_matrices(name: str, matrices: Any, kind: str, n_components: int, n_features: int) -> Floats:
+    """Precisions or covariances of a kind.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, are not symmetric, or are not positive definite.
+    """
+    k, d = n_components, n_features
+    shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
+    checked = _numbers(matrices, shape, f"{kind} {name}").astype(np.float64)
+    if kind in ("diag", "spherical"):
+        if np.any(checked <= 0):
+            raise ValueError(f"'{kind} {name}' should be positive")
+        return checked
+    mirrored = np.swapaxes(checked, -1, -2)
+    if not (np.allclose(checked, mirrored) and np.all(np.linalg.eigvalsh(checked) > 0)):
+        raise ValueError(f"'{kind} {name}' should be symmetric, positive-definite")
+    return np.asarray((checked + mirrored) / 2)
+
+
+def inverse_of(kind: str, precisions: Floats, n_features: int) -> Covariance:
+    """Covariances from checked precisions: the factor of the inverse of an inverse."""
+    if kind in ("diag", "spherical"):
+        return covariance_of(kind, 1 / precisions, n_features)
+    factor = covariance_of(kind, precisions, n_features).precisions_cholesky()
+    return covariance_of(kind, factor @ np.swapaxes(factor, -1, -2), n_features)
+
+
+def known_mixture(weights: Any, means: Any, covariances: Any, kind: str) -> Mixture:
+    """The mixture of known parameters.
+
+    Raises
+    ------
+    ValueError
+        If the kind is not known, or parameters do not fit together, see the checks above.
+    """
+    check_choice("covariance_type", kind, COVARIANCE_TYPES)
+    shape = np.shape(to_numpy(means) if is_foreign(means) else means)
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"means has shape {shape}: give one row per component, (k, d).")
+    k, d = shape
+    values = check_matrices("covariance", covariances, kind, k, d)
+    return Mixture(check_weights(weights, k), check_means(means, k, d), covariance_of(kind, values, d))
+
+
+def check_rows_suffice(source: Source, n_components: int) -> None:
+    """Refuse more components than rows, or than distinct rows; `source` is without missing values.
+
+    Raises
+    ------
+    ValueError
+        Naming `n_components`.
+    """
+    if source.n_rows < n_components:
+        raise ValueError(
+            f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {source.n_rows}"
+        )
+    if n_components > 1 and not has_distinct_rows(source, n_components):
+        raise ValueError(f"n_components={n_components} is more than X has distinct rows: lower it to their number.")
+
+
+def column_indices(columns: Iterable[Any], n_features: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
+    """Numbers of columns that are given by number or by name.
+
+    Raises
+    ------
+    ValueError
+        If a column is not known, is given twice, or there is none.
+    """
+    known = {} if names is None else {str(name): j for j, name in enumerate(names)}
+    found: list[int] = []
+    for column in columns:
+        index: Any = known.get(column) if isinstance(column, str) else column
+        is_number = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        if not is_number or not 0 <= index < n_features:
+            some = f" or a name among {', '.join(list(known)[:5])}" if known else ""
+            raise ValueError(f"column {column!r} is not known: give a number from 0 to {n_features - 1}{some}.")
+        if index in found:
+            raise ValueError(f"column {column!r} is given twice.")
+        found.append(int(index))
+    if not found:
+        raise ValueError("no column is given: name at least one.")
+    return np.array(found, dtype=np.intp)
+
+
+def given_values(values: Iterable[Any]) -> Floats:
+    """Values of given columns.
+
+    Raises
+    ------
+    ValueError
+        If one is not a finite number.
+    """
+    listed = list(values)
+    for value in listed:
+        check_number("the value of a given column", value)
+    return np.array(listed, dtype=np.float64)
