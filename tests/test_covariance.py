@@ -28,7 +28,9 @@ def test_natural_parameters_give_the_density(xp, kind):
     phi = to_numpy(covariance.features(xp.asarray(x), frame))
     assert phi.shape == (covariance.n_sums(D), 50)
     dense = covariance.dense(K, D)
-    expected = [np.log(w) + multivariate_normal(m, s).logpdf(x.T) for w, m, s in zip(weights, means, dense, strict=True)]
+    expected = [
+        np.log(w) + multivariate_normal(m, s).logpdf(x.T) for w, m, s in zip(weights, means, dense, strict=True)
+    ]
     # Terms of size 100: rounding 100 x 2e-16 x the condition number, about 30.
     np.testing.assert_allclose(covariance.natural(weights, means - frame) @ phi, expected, atol=1e-11)
 

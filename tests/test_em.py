@@ -27,7 +27,12 @@ def data(n=600, k=4, d=3, spread=3.0, seed=0):
 def start(kind, means, seed=1):
     k, d = means.shape
     rng = np.random.default_rng(seed)
-    values = {"full": np.tile(np.eye(d), (k, 1, 1)), "tied": np.eye(d), "diag": np.ones((k, d)), "spherical": np.ones(k)}
+    values = {
+        "full": np.tile(np.eye(d), (k, 1, 1)),
+        "tied": np.eye(d),
+        "diag": np.ones((k, d)),
+        "spherical": np.ones(k),
+    }
     weights = rng.dirichlet(np.full(k, 20.0))
     return Mixture(weights, means + 0.5 * rng.standard_normal((k, d)), covariance_of(kind, 1.5 * values[kind], d))
 

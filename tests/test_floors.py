@@ -16,15 +16,17 @@ ROOT = Path(scoremix.__file__).parent
 FLOORS = (
     "arrays paths terminal learning models samples",
     "noise features samples.source samples.formats",
-    "samples.reduce samples.files learning.moments models.cells models.subspace evaluation.truth",
-    "models.piecewise learning.warm_starts learning.selection learning.noise_scale"
+    "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
+    "models.piecewise models.joint learning.warm_starts learning.selection learning.noise_scale"
     " evaluation.estimate evaluation.gaussian_truth",
-    "models.ladder evaluation.continuous_truth sampling.reverse",
-    "learning.score_regression sampling.draw sampling models.split_tree storage estimators.inputs"
-    " evaluation.problems evaluation.metrics evaluation.total_variation",
-    "learning.clusters evaluation",
-    "estimators.model_file",
-    "estimators.diffusion_mixture",
+    "models.ladder models.mixture evaluation.continuous_truth sampling.reverse",
+    "learning.score_regression learning.acceleration sampling.draw sampling models.split_tree storage"
+    " estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
+    "learning.clusters learning.em evaluation",
+    "learning.seeding learning.missing learning.stepwise estimators.model_file",
+    "estimators.diffusion_mixture estimators.mixture_inputs",
+    "estimators.mixture_file",
+    "estimators.gaussian_mixture",
     "estimators plots summary",
     "demo scoremix",
     "cli",

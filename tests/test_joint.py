@@ -53,7 +53,12 @@ def test_densities_are_those_of_scipy(xp, k, d, condition, stacked):
 def test_frames_keep_the_digits_of_distant_components(kind):
     weights, means, _, _ = scene(4, 3, spread=1e6)
     x = (means[np.arange(40) % 4] + np.random.default_rng(1).standard_normal((40, 3))).T
-    values = {"full": np.tile(np.eye(3), (4, 1, 1)), "tied": np.eye(3), "diag": np.ones((4, 3)), "spherical": np.ones(4)}
+    values = {
+        "full": np.tile(np.eye(3), (4, 1, 1)),
+        "tied": np.eye(3),
+        "diag": np.ones((4, 3)),
+        "spherical": np.ones(4),
+    }
     joint = Joint(weights, means, covariance_of(kind, values[kind], 3))
     assert len(joint.frames) == 4
     nearest = np.arange(40) % 4

@@ -7,7 +7,7 @@ import types
 import pytest
 
 PUBLIC = {
-    "scoremix": {"DiffusionMixture", "load"},
+    "scoremix": {"DiffusionMixture", "GaussianMixture", "load"},
     "scoremix.sampling": {"ancestral", "dpm", "probability_flow", "reverse_sde"},
     "scoremix.evaluation": {
         "histogram_total_variation",
@@ -41,6 +41,33 @@ DIFFUSION_MIXTURE = {
     "set_params",
 }
 
+GAUSSIAN_MIXTURE = {
+    "aic",
+    "bic",
+    "conditional",
+    "denoise",
+    "fit",
+    "fit_predict",
+    "from_parameters",
+    "get_metadata_routing",
+    "get_params",
+    "impute",
+    "marginal",
+    "partial_fit",
+    "predict",
+    "predict_proba",
+    "sample",
+    "save",
+    "score",
+    "score_function",
+    "score_samples",
+    "set_fit_request",
+    "set_params",
+    "set_partial_fit_request",
+    "set_score_request",
+    "to_sklearn",
+}
+
 
 @pytest.mark.parametrize("package", PUBLIC)
 def test_public_names(package):
@@ -65,10 +92,12 @@ def test_there_are_few():
     assert sum(map(len, PUBLIC.values())) <= 30
 
 
-def test_methods_of_the_estimator():
-    from scoremix import DiffusionMixture
-
-    assert {name for name, _ in inspect.getmembers(DiffusionMixture) if not name.startswith("_")} == DIFFUSION_MIXTURE
+@pytest.mark.parametrize(
+    ("estimator", "members"), [("DiffusionMixture", DIFFUSION_MIXTURE), ("GaussianMixture", GAUSSIAN_MIXTURE)]
+)
+def test_methods_of_the_estimators(estimator, members):
+    value = getattr(importlib.import_module("scoremix"), estimator)
+    assert {name for name, _ in inspect.getmembers(value) if not name.startswith("_")} == members
 
 
 def test_version_is_that_of_the_package():

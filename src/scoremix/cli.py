@@ -245,6 +245,8 @@ def _load(path: Path) -> tuple[DiffusionMixture, Columns]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         model = load(path)
+    if not isinstance(model, DiffusionMixture):
+        raise ValueError(f"{path} holds a {type(model).__name__}: this command needs a DiffusionMixture")
     columns: Columns | None = model.columns_
     if columns is None:
         names = getattr(model, "feature_names_in_", default_names(model.n_features_in_))

@@ -125,7 +125,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     -----
     A pass costs O(n k d^2) ("full"; O(n k d) for the others) and memory beyond X independent of n. Fitted attributes
     have the precision of X; inside, parameters are kept in double precision. Results do not depend on the number of
-    threads.
+    threads, but for rounding.
 
     Examples
     --------

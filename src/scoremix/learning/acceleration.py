@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from scoremix.arrays import Floats
+from scoremix.models.covariance import is_positive
 from scoremix.models.mixture import Mixture
 
 WARM_UP = 10
@@ -47,7 +48,7 @@ class Coordinates:
         return np.concatenate([weights, means.ravel(), self._factors(mixture)])
 
     def mixture(self, vector: Floats) -> Mixture | None:
-        """The mixture of a vector; None where numbers overflow."""
+        """The mixture of a vector; None where numbers overflow, or a covariance is numerically singular."""
         k, d = self._unit.means.shape
         with np.errstate(over="ignore", invalid="ignore"):
             weights = np.exp(vector[:k] - vector[:k].max())
@@ -56,6 +57,8 @@ class Coordinates:
         if not all(np.all(np.isfinite(part)) for part in (weights, means, values)):
             return None
         covariance = self._unit.covariance.with_values(values)
+        if not is_positive(covariance):
+            return None
         return Mixture(weights / weights.sum(), means, covariance)
 
     def _factors(self, mixture: Mixture) -> Floats:

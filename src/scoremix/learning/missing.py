@@ -26,6 +26,9 @@ from scoremix.samples.source import Chunk, Source
 CHUNK_ROWS = 16384
 """Rows whose patterns are grouped together."""
 
+ENOUGH_COMPLETE = 1000
+"""With so many complete rows, seeds are chosen among them alone."""
+
 
 def patterns(x: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Group rows by their pattern of NaN: yields the rows and the observed columns of every group."""
@@ -196,8 +199,10 @@ class Filled:
             yield Chunk(chunk.start, self._filled(chunk.x), chunk.weight)
 
     def draw(self, size: int, rng: np.random.Generator) -> Array:
-        """Draw rows."""
-        return self._filled(self.source.draw(size, rng))
+        """Draw rows: only complete ones where these are enough, since means of columns lie between the clusters."""
+        x = self.source.draw(size, rng)
+        complete = to_numpy(x)[~np.isnan(to_numpy(x)).any(axis=1)]
+        return complete if len(complete) >= ENOUGH_COMPLETE else self._filled(x)
 
     def _filled(self, x: Array) -> Array:
         values = to_numpy(x)

@@ -80,17 +80,23 @@ def initial_mixture(
         def shares(chunk: Chunk, part: Part) -> Array:
             return _nearest(part.log_joint)
 
-    scale = max(_within(sample, centers), float(np.finfo(np.float64).tiny))
+    # Where every row is a centre nothing is left within the cells; labels need a scale all the same.
+    scale = max(_within(sample, centers), 1e-9 * float(sample.var(axis=0).mean()) + 1e-300)
     return _first_step(source, centers, scale, kind, reg, shares, n_threads)
 
 
 def _centers(sample: Floats, k: int, method: str, rng: np.random.Generator) -> Floats:
+    """Seeds, numbered by their first coordinate: the same clusters get the same labels from run to run."""
     if method == "random_from_data":
         distinct = np.unique(sample, axis=0) if len(sample) < 4 * k else sample
-        centers = distinct[rng.choice(len(distinct), k, replace=False)]
-        return centers if len(np.unique(centers, axis=0)) == k else d2_seeds(sample, k, rng)
-    centers = d2_seeds(sample, k, rng)
-    return lloyd(sample, centers, rng) if method == "kmeans" else centers
+        centers = distinct[rng.choice(len(distinct), min(k, len(distinct)), replace=False)]
+        if len(np.unique(centers, axis=0)) < k:
+            centers = d2_seeds(sample, k, rng)
+    else:
+        centers = d2_seeds(sample, k, rng)
+        if method == "kmeans":
+            centers = lloyd(sample, centers, rng)
+    return centers[np.lexsort(centers.T[::-1])]
 
 
 def d2_seeds(x: Floats, k: int, rng: np.random.Generator) -> Floats:
@@ -231,10 +237,13 @@ def _isotropic(kind: str, k: int, d: int, variance: float) -> Covariance:
 
 
 def has_distinct_rows(source: Source, n_components: int) -> bool:
-    """Tell whether a source has at least so many distinct rows; reads no further than it must."""
+    """Tell whether a source has so many distinct rows that weigh anything; reads no further than it must."""
     found = np.empty((0, source.n_features))
     for chunk in source.chunks(max(1024, 2 * n_components)):
-        found = np.unique(np.concatenate([found, to_numpy(chunk.x)]), axis=0)
+        x = to_numpy(chunk.x)
+        if chunk.weight is not None:
+            x = x[to_numpy(chunk.weight) > 0]
+        found = np.unique(np.concatenate([found, x]), axis=0)
         if len(found) >= n_components:
             return True
     return False

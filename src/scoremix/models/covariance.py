@@ -114,6 +114,14 @@ class CollapsedError(ValueError):
         )
 
 
+def is_positive(covariance: Covariance) -> bool:
+    """True where all covariances are numerically positive definite."""
+    values = covariance.values
+    if covariance.kind in ("diag", "spherical"):
+        return bool(np.all(values > 0))
+    return bool(np.all(np.isfinite(_log_dets(values.reshape(-1, *values.shape[-2:])))))
+
+
 def _typical(log_det: Floats) -> int:
     """The component whose volume is the (upper) median of those that are positive."""
     order = np.argsort(log_det)
@@ -228,7 +236,8 @@ class Full:
 
     def fitted(self, mass: Floats, second: Floats, reg: float) -> Full:
         """Second moments per unit of mass."""
-        return Full(second / mass[:, None, None] + reg * np.eye(second.shape[-1]))
+        symmetric = (second + np.swapaxes(second, 1, 2)) / (2 * mass[:, None, None])
+        return Full(symmetric + reg * np.eye(second.shape[-1]))
 
     def plus(self, variance: float) -> Full:
         """Adds to the diagonals."""
@@ -338,7 +347,7 @@ class Tied:
 
     def fitted(self, mass: Floats, second: Floats, reg: float) -> Tied:
         """The second moment per unit of all mass."""
-        return Tied(second / mass.sum() + reg * np.eye(len(second)))
+        return Tied((second + second.T) / (2 * mass.sum()) + reg * np.eye(len(second)))
 
     def plus(self, variance: float) -> Tied:
         """Adds to the diagonal."""
