@@ -238,5 +238,6 @@ def test_guesses_beside_collapse_do_not_end_a_fit(kind, method, seed):
     begin = Mixture(np.full(5, 0.2), x[:5], covariance_of(kind, values, D))
     assert np.isfinite(fit(ArraySource(x), begin, tol=1e-9, max_iter=300, reg=0.0).lower_bounds[-1])
     run = fit(ArraySource(x), begin, tol=1e-9, max_iter=300, reg=0.0, acceleration=method())
-    # The likelihood never falls: rounding of logarithms of densities beside a collapse.
-    assert np.all(np.diff(run.lower_bounds) > -1e-8)
+    # It may fall here: what has collapsed is raised again at every update.
+    assert np.all(np.isfinite(run.lower_bounds))
+    assert np.all(np.isfinite(run.mixture.log_density(x)))

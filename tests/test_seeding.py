@@ -242,3 +242,9 @@ def test_has_distinct_rows(xp):
     x = np.repeat(np.arange(10.0).reshape(5, 2), 700, axis=0)
     source = ArraySource(xp.asarray(x))
     assert [has_distinct_rows(source, k) for k in (1, 2, 5, 6)] == [True, True, True, False]
+
+
+def test_distinct_rows_of_weight_zero_do_not_count():
+    x = np.concatenate([np.zeros((3, 2)), np.arange(8.0).reshape(4, 2) + 1])
+    assert has_distinct_rows(ArraySource(x, np.array([1.0, 1, 1, 1, 0, 0, 0])), 2)
+    assert not has_distinct_rows(ArraySource(x, np.array([1.0, 1, 1, 1, 0, 0, 0])), 3)

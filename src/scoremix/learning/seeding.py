@@ -136,10 +136,12 @@ def d2_seeds(x: Floats, k: int, rng: np.random.Generator) -> Floats:
 
 def _squared(local: Floats, norms: Floats, rows: Floats | list[int]) -> Floats:
     """Squared distances of all rows from some of them, shape (len(rows), m)."""
-    distances = norms[rows][:, None] + norms - 2 * local[rows] @ local.T
-    np.maximum(distances, 0, out=distances)
-    distances[np.arange(len(rows)), rows] = 0.0  # not what rounding leaves of it
-    return np.asarray(distances)
+    scale = norms[rows][:, None] + norms
+    distances = np.asarray(scale - 2 * local[rows] @ local.T)
+    # What may be rounding alone is computed exactly: copies of a seed must not look like other rows.
+    i, j = np.nonzero(distances <= 1e-12 * scale)
+    distances[i, j] = np.sum((local[np.asarray(rows)[i]] - local[j]) ** 2, axis=1)
+    return distances
 
 
 def lloyd(x: Floats, centers: Floats, rng: np.random.Generator) -> Floats:
