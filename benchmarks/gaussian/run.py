@@ -109,7 +109,7 @@ def iteration_cell(kind: str, d: int, k: int, n: int, repeats: int) -> Iterator[
 def threads(size: Size) -> Iterator[Row]:
     """Seconds on the clock of one pass, by one and by two threads in turns."""
     cells = (("full", 8, 16), ("full", 16, 64), ("spherical", 8, 16), ("diag", 8, 16), ("full", 4, 4))
-    n, repeats = (200_000, 9) if size == "full" else (3_000, 2)
+    n, repeats = (1_000_000, 7) if size == "full" else (3_000, 2)
     for kind, d, k in cells:
         law = clusters(k, d)
         source, start = ArraySource(law.sample(n)), law.start(kind)

@@ -34,7 +34,7 @@ CHUNK_NUMBERS, THREADED_CHUNK_NUMBERS = 2**18, 2**20
 """Features and responsibilities of a chunk, at most about: 2 MB in double precision, near the processor. Threads want
 longer calls, between which they would wait for the interpreter lock: 8 MB."""
 
-MIN_CHUNK, MAX_CHUNK = 512, 32768
+MIN_CHUNK, MAX_CHUNK = 512, 16384
 """Rows of a chunk: calls must not be too short, and enough chunks must remain for the threads."""
 
 FEW_FRAMES = 8

@@ -113,11 +113,24 @@ def _mapped(statistic: Callable[[Chunk], S], chunks: Iterator[Chunk], threads: i
     if threads == 1:
         yield from map(statistic, chunks)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[S]] = deque()
+    pending: deque[Future[S]] = deque()
+    try:
         for chunk in chunks:
-            pending.append(pool.submit(statistic, chunk))
+            pending.append(_pool(threads).submit(statistic, chunk))
             if len(pending) > 2 * threads:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    finally:
+        for future in pending:  # after an error the rest would be for nothing
+            future.cancel()
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for the next pass: to start them takes as long as a pass over few rows."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="scoremix")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
