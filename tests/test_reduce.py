@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from scoremix.samples import reduce
 from scoremix.samples.reduce import FEW_CHUNKS, accumulate, available_threads, even_chunks, single_blas_thread
 from scoremix.samples.source import ArraySource
 
@@ -123,13 +124,15 @@ def test_no_more_threads_than_chunks_and_none_for_one(monkeypatch):
     asked = []
 
     class Pool(ThreadPoolExecutor):
-        def __init__(self, size):
+        def __init__(self, size, **named):
             asked.append(size)
-            super().__init__(size)
+            super().__init__(size, **named)
 
     monkeypatch.setattr("scoremix.samples.reduce.ThreadPoolExecutor", Pool)
-    for n, threads in ((30, 8), (30, 2), (30, 1), (5, 8)):
+    reduce._pool.cache_clear()  # pools are kept from pass to pass
+    for n, threads in ((30, 8), (30, 2), (30, 1), (5, 8), (30, 2)):
         accumulate(lambda chunk: chunk.x.sum(), ArraySource(rows_of(n)), chunk_rows=10, n_threads=threads)
+    reduce._pool.cache_clear()
     assert asked == [4, 2]  # 4 chunks: an even number
 
 

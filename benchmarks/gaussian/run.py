@@ -75,7 +75,7 @@ def iteration_cell(kind: str, d: int, k: int, n: int, repeats: int) -> Iterator[
         _, seconds = cpu_seconds(partial(work, 1, 0.0))  # also warms up
     if seconds > 1.5 * TOO_LONG:
         return
-    n_iter = 4 if seconds < 1.5 else 1
+    n_iter = 4 if seconds < 1.5 else 3
     shorts: dict[str, list[float]] = {method.name: [] for method in methods}
     longs: dict[str, list[float]] = {method.name: [] for method in methods}
     bare: dict[str, list[float]] = {name: [] for name in floors}
