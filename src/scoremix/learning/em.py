@@ -205,7 +205,8 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     if source.n_rows * k * p <= SMALL_WORK:
         n_threads = 1
     numbers = CHUNK_NUMBERS if n_threads == 1 else THREADED_CHUNK_NUMBERS
-    width = k * mixture.n_features + k if joint.is_stacked else k + p
+    # Stacked factors are walked component by component: twice the rows make these short calls longer.
+    width = k * mixture.n_features // 2 + k if joint.is_stacked else k + p
     rows = int(np.clip(numbers // width, MIN_CHUNK, MAX_CHUNK))
     if len(joint.frames) <= FEW_FRAMES:
 

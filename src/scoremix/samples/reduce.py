@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Protocol, Self, TypeVar
@@ -122,8 +122,8 @@ def _mapped(statistic: Callable[[Chunk], S], chunks: Iterator[Chunk], threads: i
         while pending:
             yield pending.popleft().result()
     finally:
-        for future in pending:  # after an error the rest would be for nothing
-            future.cancel()
+        # After an error the rest would be for nothing; what runs already must end before BLAS gets its threads back.
+        wait([future for future in pending if not future.cancel()])
 
 
 @lru_cache(maxsize=4)
