@@ -206,7 +206,7 @@ def draw_fits(content: Content) -> Figure:
     bars(axes, names, groups, COLOURS)
     axes.axvline(1, color="0.3", lw=0.8)
     axes.set_xlabel("whole fit: times faster than scikit-learn")
-    figure.legend(loc="outside upper center", ncols=len(groups), frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
