@@ -641,3 +641,10 @@ def test_clone_pickle_pipeline():
     pipeline = make_pipeline(StandardScaler(), GaussianMixture(3, random_state=0))
     assert pipeline.fit_predict(X).shape == (400,)
     assert np.isfinite(pipeline.score(X))
+
+
+def test_nan_without_missing_values_says_what_to_do():
+    x = np.random.default_rng(0).standard_normal((20, 2))
+    x[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"missing_values=numpy\.nan"):
+        GaussianMixture(2).fit(x)

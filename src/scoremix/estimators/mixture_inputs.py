@@ -61,14 +61,22 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_
         `min_rows` rows, or does not fit the fitted columns.
     """
     if not is_foreign(X):
-        return validate_data(
+        x = validate_data(
             estimator,
             X,
             reset=reset,
             dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan" if allow_nan else True,
+            ensure_all_finite="allow-nan",  # infinities are refused there
             ensure_min_samples=min_rows,
         )
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspect = not allow_nan and bool(np.isnan(x.sum()))  # needs no array as large as x
+        if suspect and np.isnan(x).any():
+            raise ValueError(
+                "Input X contains NaN: with missing_values=numpy.nan such entries are missing values and integrated "
+                "out; without it, remove or impute these rows."
+            )
+        return x
     if X.ndim != 2 or X.shape[0] < min_rows:
         raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least {min_rows}.")
     X, xp = as_floating(X), namespace(X)
