@@ -48,11 +48,16 @@ def packed(x: Array) -> Array:
     phi = xp.empty((packed_size(d), n), dtype=x.dtype, device=x.device)
     phi[0, :] = 1.0
     phi[1 : d + 1, :] = x
-    offset = d + 1
-    for i in range(d):
-        multiply_into(x[i:, :], x[i : i + 1, :], phi[offset : offset + d - i, :])
-        offset += d - i
+    complete_packed(phi, d)
     return phi
+
+
+def complete_packed(phi: Array, n_features: int) -> None:
+    """Write the products of degree 2 where the coordinates stand already, in rows ``1 .. d`` of packed features."""
+    d, offset = n_features, n_features + 1
+    for i in range(d):
+        multiply_into(phi[i + 1 : d + 1, :], phi[i + 1 : i + 2, :], phi[offset : offset + d - i, :])
+        offset += d - i
 
 
 def hermite_size(n_features: int, degree: int) -> int:

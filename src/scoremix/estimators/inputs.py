@@ -107,6 +107,12 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
         raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
     if not bool(namespace(X).all(namespace(X).isfinite(X))):
         raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
+    check_columns(estimator, X, reset=reset)
+    return X
+
+
+def check_columns(estimator: Any, X: Array, *, reset: bool) -> None:
+    """Remember the number of columns (`reset`), or check it, as scikit-learn's validation does for its own arrays."""
     if reset:
         estimator.n_features_in_ = int(X.shape[1])
     elif X.shape[1] != estimator.n_features_in_:
@@ -114,7 +120,6 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
             "features as input."
         )
-    return X
 
 
 def validated_sigma(sigma: Any, n_rows: int) -> Floats:

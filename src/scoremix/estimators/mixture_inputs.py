@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from scoremix.arrays import Array, Floats, as_floating, is_foreign, namespace, to_numpy
-from scoremix.estimators.inputs import check_choice, check_number
+from scoremix.estimators.inputs import check_choice, check_columns, check_number
 from scoremix.learning.seeding import has_distinct_rows
 from scoremix.models.covariance import Covariance, covariance_of
 from scoremix.models.mixture import Mixture
@@ -83,13 +83,7 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_
     fine = xp.isfinite(X) | xp.isnan(X) if allow_nan else xp.isfinite(X)
     if not bool(xp.all(fine)):
         raise ValueError(f"X contains {'' if allow_nan else 'NaN or '}infinite entries: remove or impute these rows.")
-    if reset:
-        estimator.n_features_in_ = int(X.shape[1])
-    elif X.shape[1] != estimator.n_features_in_:
-        raise ValueError(
-            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
-            "features as input."
-        )
+    check_columns(estimator, X, reset=reset)
     return X
 
 

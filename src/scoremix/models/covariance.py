@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from scoremix.arrays import Array, Floats, like, multiply_into, namespace, squared_lengths, subtract_into
-from scoremix.features import packed_size
+from scoremix.features import complete_packed, packed_size
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -194,10 +194,8 @@ class Full:
     def features(self, x: Array, frame: Floats) -> Array:
         """Packed polynomials of degree 2."""
         d = x.shape[0]
-        phi, at = linear_features(x, frame, packed_size(d)), d + 1
-        for i in range(d):
-            multiply_into(phi[i + 1 : d + 1, :], phi[i + 1 : i + 2, :], phi[at : at + d - i, :])
-            at += d - i
+        phi = linear_features(x, frame, packed_size(d))
+        complete_packed(phi, d)
         return phi
 
     def natural(self, weights: Floats, means: Floats) -> Floats:
