@@ -38,15 +38,18 @@ from scoremix.samples.source import ArraySource
 
 Row = dict[str, float | str | bool | None]
 
-SECONDS = 0.25
-"""What an iteration of scikit-learn should take, about."""
+ROWS = 200_000
+"""Rows of every cell of the table of iterations: scikit-learn slows down with them, see the table of rows."""
 
-TOO_LONG = 5.0
-"""Seconds of one iteration of scikit-learn beyond which a cell is left out."""
+SECONDS = 0.25
+"""What an iteration of scikit-learn should take in a whole fit, about."""
+
+LONG, TOO_LONG = 1.5, 12.0
+"""Seconds of one iteration of scikit-learn beyond which a cell is repeated less, and left out."""
 
 
 def rows_of(kind: str, d: int, k: int) -> int:
-    """Rows of a cell: an iteration must not take too long, nor a component have too few of them."""
+    """Rows of a whole fit: an iteration must not take too long, nor a component have too few of them."""
     # What scikit-learn needs per row and component.
     nanoseconds = {"full": 40 + 0.13 * d * d, "tied": 40 + 0.06 * d * d}.get(kind, 35 + 0.5 * d)
     fewest = max(10_000, k * max(100, 3 * d))
@@ -60,7 +63,15 @@ def iteration(size: Size) -> Iterator[Row]:
     for kind in KINDS:
         for d in dimensions:
             for k in components:
-                yield from iteration_cell(kind, d, k, 500 if tiny else rows_of(kind, d, k), repeats)
+                yield from iteration_cell(kind, d, k, 500 if tiny else ROWS, repeats)
+
+
+def rows(size: Size) -> Iterator[Row]:
+    """Seconds of one iteration over numbers of rows."""
+    tiny = size == "tiny"
+    for kind, d, k in (("full", 16, 64), ("full", 32, 16), ("diag", 32, 64), ("spherical", 16, 64)):
+        for n in (300, 500) if tiny else (10_000, 30_000, 100_000, 300_000):
+            yield from iteration_cell(kind, d, k, n, 2 if tiny else 3)
 
 
 def iteration_cell(kind: str, d: int, k: int, n: int, repeats: int) -> Iterator[Row]:
@@ -75,7 +86,7 @@ def iteration_cell(kind: str, d: int, k: int, n: int, repeats: int) -> Iterator[
         _, seconds = cpu_seconds(partial(work, 1, 0.0))  # also warms up
     if seconds > 1.5 * TOO_LONG:
         return
-    n_iter = 4 if seconds < 1.5 else 3
+    n_iter, repeats = (4, repeats) if seconds < LONG else (2, 2)
     shorts: dict[str, list[float]] = {method.name: [] for method in methods}
     longs: dict[str, list[float]] = {method.name: [] for method in methods}
     bare: dict[str, list[float]] = {name: [] for name in floors}
@@ -270,6 +281,7 @@ def fits_cell(x: Floats, start: Mixture, methods: Sequence[Method], repeats: int
 
 TABLES: dict[str, Callable[[Size], Iterator[Row]]] = {
     "iteration": iteration,
+    "rows": rows,
     "threads": threads,
     "memory": memory,
     "accuracy": accuracy,
@@ -278,10 +290,10 @@ TABLES: dict[str, Callable[[Size], Iterator[Row]]] = {
 }
 
 
-def store(folder: Path, name: str, size: Size, rows: Iterator[Row]) -> Path:
+def store(folder: Path, name: str, size: Size, cells: Iterator[Row]) -> Path:
     """Write one table, reporting every row on the way."""
     done: list[Row] = []
-    for row in rows:
+    for row in cells:
         done.append(row)
         print(name, *(f"{key}={_short(value)}" for key, value in row.items()), flush=True)
     seeds = {str(row.get("method", DOUBLE.name)): 1 + max(int(r.get("seed") or 0) for r in done) for row in done}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,7 +228,14 @@ def expected_of(joint: Joint, x: Array, weight: Array | None) -> Expected:
     return sums_of(joint, x, weight).expected(joint, joint.covariance)
 
 
-def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0) -> Mixture:
+class Prior(Protocol):
+    """What is known of covariances before data are seen."""
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Masses (k,) and second moments of the components with those of the prior added."""
+
+
+def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0, prior: Prior | None = None) -> Mixture:
     """M-step: the mixture that explains what was expected.
 
     Parameters
@@ -237,6 +245,8 @@ def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0) -> Mixt
     mixture : Mixture
     reg : float
         Added to the variances.
+    prior : Prior, optional
+        Of the covariances.
 
     Returns
     -------
@@ -255,10 +265,11 @@ def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0) -> Mixt
     shift = np.where(alive[:, None], expected.first / safe[:, None], 0.0)
     means = mixture.means + shift
     second = moved(expected, mixture.covariance, shift).second
-    if mixture.covariance.kind == "tied":
-        covariance = mixture.covariance.fitted(mass, second, reg)
-    else:
-        covariance = mixture.covariance.fitted(safe, second, reg)
+    base = mass if mixture.covariance.kind == "tied" else safe
+    if prior is not None:
+        base, second = prior.add(base, second)
+    covariance = mixture.covariance.fitted(base, second, reg)
+    if mixture.covariance.kind != "tied":
         if not np.all(alive):
             covariance = _keep(covariance, mixture.covariance, ~alive)
     return Mixture(mass / mass.sum(), means, covariance.guarded(COLLAPSED))
@@ -313,6 +324,7 @@ def fit(
     tol: float = 1e-3,
     max_iter: int = 100,
     reg: float = 1e-6,
+    prior: Prior | None = None,
     acceleration: Acceleration | None = None,
     n_threads: int | None = None,
     step: Callable[[Source, Mixture, int | None], Expected] = expectation,
@@ -331,6 +343,8 @@ def fit(
         Most passes, >= 1.
     reg : float
         Added to the variances at every update.
+    prior : Prior, optional
+        Of the covariances; bounds stay those of the likelihood.
     acceleration : Acceleration, optional
         Proposes where to go on instead; a proposal that lowers the likelihood is rejected, its pass is counted.
     n_threads : int, optional
@@ -359,7 +373,7 @@ def fit(
             continue
         change = bound - (bounds[-1] if bounds else previous)
         bounds.append(bound)
-        updated = maximisation(expected, mixture, reg)
+        updated = maximisation(expected, mixture, reg, prior)
         if report is not None:
             report(passes, change)
         # A guess may happen to change little: only a plain update tells that there is nowhere to go.

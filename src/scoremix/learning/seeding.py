@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scoremix.arrays import Array, Floats, namespace, product, to_numpy
-from scoremix.learning.em import CHUNK_NUMBERS, MAX_CHUNK, MIN_CHUNK, FrameSums, maximisation, second_moment
+from scoremix.learning.em import CHUNK_NUMBERS, MAX_CHUNK, MIN_CHUNK, FrameSums, Prior, maximisation, second_moment
 from scoremix.models.covariance import Covariance, Spherical, covariance_of
 from scoremix.models.joint import Joint, Part
 from scoremix.models.mixture import Mixture
@@ -80,9 +80,21 @@ def initial_mixture(
         def shares(chunk: Chunk, part: Part) -> Array:
             return _nearest(part.log_joint)
 
-    # Where every row is a centre nothing is left within the cells; labels need a scale all the same.
-    scale = max(_within(sample, centers), 1e-9 * float(sample.var(axis=0).mean()) + 1e-300)
-    return _first_step(source, centers, scale, kind, reg, shares, n_threads)
+    return _first_step(source, centers, _scale(sample, centers), kind, reg, shares, n_threads)
+
+
+def mixture_of_cells(source: Source, sample: Floats, centers: Floats, kind: str, reg: float, prior: Prior) -> Mixture:
+    """The mixture in which every row belongs to the nearest centre; `sample` tells how large the cells are."""
+
+    def shares(_: Chunk, part: Part) -> Array:
+        return _nearest(part.log_joint)
+
+    return _first_step(source, centers, _scale(sample, centers), kind, reg, shares, None, prior)
+
+
+def _scale(sample: Floats, centers: Floats) -> float:
+    """Mean variance within the cells, or a little where every row is a centre: labels need a scale all the same."""
+    return max(_within(sample, centers), 1e-9 * float(sample.var(axis=0).mean()) + 1e-300)
 
 
 def _centers(sample: Floats, k: int, method: str, rng: np.random.Generator) -> Floats:
@@ -144,7 +156,7 @@ def _squared(local: Floats, norms: Floats, rows: Floats | list[int]) -> Floats:
     return distances
 
 
-def lloyd(x: Floats, centers: Floats, rng: np.random.Generator) -> Floats:
+def lloyd(x: Floats, centers: Floats, rng: np.random.Generator, max_steps: int = MAX_LLOYD) -> Floats:
     """Move centres to the means of their cells until they stay; a centre without points is seeded anew.
 
     Parameters
@@ -152,6 +164,7 @@ def lloyd(x: Floats, centers: Floats, rng: np.random.Generator) -> Floats:
     x : ndarray of shape (m, d)
     centers : ndarray of shape (k, d)
     rng : Generator
+    max_steps : int
 
     Returns
     -------
@@ -161,7 +174,7 @@ def lloyd(x: Floats, centers: Floats, rng: np.random.Generator) -> Floats:
     local, centers = x - origin, centers - origin
     tolerance = LLOYD_TOLERANCE * float(local.var(axis=0).mean())
     columns = np.ascontiguousarray(local.T)
-    for _ in range(MAX_LLOYD):
+    for _ in range(max_steps):
         labels = np.argmax(local @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1)
         counts = np.bincount(labels, minlength=len(centers))
         sums = np.stack([np.bincount(labels, weights=column, minlength=len(centers)) for column in columns], axis=1)
@@ -201,6 +214,7 @@ def _first_step(
     reg: float,
     shares: Callable[[Chunk, Part], Array],
     n_threads: int | None,
+    prior: Prior | None = None,
 ) -> Mixture:
     """M-step from given responsibilities: one pass."""
     k, d = centers.shape
@@ -225,7 +239,7 @@ def _first_step(
 
     rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
     sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
-    return maximisation(sums.expected(joint, covariance), Mixture(np.full(k, 1 / k), centers, covariance), reg)
+    return maximisation(sums.expected(joint, covariance), Mixture(np.full(k, 1 / k), centers, covariance), reg, prior)
 
 
 def _isotropic(kind: str, k: int, d: int, variance: float) -> Covariance:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,25 @@ class Covariance(Protocol):
 
     def guarded(self, ratio: float) -> Self:
         """Raise what has collapsed to `ratio` times the covariance of a typical component."""
+
+    def take(self, components: NDArray[np.intp]) -> Self:
+        """Covariances of some components."""
+
+    def scaled(self, scale: Floats) -> Self:
+        """Covariances after the columns are multiplied by `scale` (d,), one number for all where they are spherical."""
+
+    def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Covariance:
+        """Covariances of pairs of components: weights (2, p) of the two, delta (p, d) between their means."""
+
+    def whiten(self, offsets: Floats) -> Floats:
+        """Offsets from the mean, those of every component (k, m, d), in units in which its covariance is 1."""
+
+    def moment(self, offsets: Floats, weight: Floats) -> Floats:
+        """Second moments of such offsets with weights (k, m), in the shape that `fitted` takes."""
+
+
+def _double(x: NDArray[Any]) -> Floats:
+    return x.astype(np.float64, copy=False)
 
 
 def _upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -270,6 +289,28 @@ class Full:
                 out[k] = root @ root.T
         return self if out is None else Full(out)
 
+    def take(self, components: NDArray[np.intp]) -> Full:
+        """Some matrices."""
+        return Full(self.values[components])
+
+    def scaled(self, scale: Floats) -> Full:
+        """Rows and columns."""
+        return Full(self.values * np.outer(scale, scale))
+
+    def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Full:
+        """Within plus between."""
+        a = (weights[0] / weights.sum(axis=0))[:, None, None]
+        between = delta[:, :, None] * delta[:, None, :]
+        return Full(a * self.values[i] + (1 - a) * self.values[j] + a * (1 - a) * between)
+
+    def whiten(self, offsets: Floats) -> Floats:
+        """By the factors of the precisions."""
+        return np.asarray(offsets @ like(self._factor, offsets))
+
+    def moment(self, offsets: Floats, weight: Floats) -> Floats:
+        """A product per component."""
+        return _double(np.swapaxes(offsets, 1, 2) @ (offsets * weight[:, :, None]))
+
 
 @dataclass(frozen=True)
 class Tied:
@@ -365,6 +406,27 @@ class Tied:
             raise CollapsedError
         return self
 
+    def take(self, components: NDArray[np.intp]) -> Tied:
+        """The same matrix."""
+        return self
+
+    def scaled(self, scale: Floats) -> Tied:
+        """Rows and columns."""
+        return Tied(self.values * np.outer(scale, scale))
+
+    def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Full:
+        """What the matrix would become, a different one for every pair."""
+        between = weights.prod(axis=0) / weights.sum(axis=0)
+        return Full(self.values + between[:, None, None] * delta[:, :, None] * delta[:, None, :])
+
+    def whiten(self, offsets: Floats) -> Floats:
+        """By the factor of the precision."""
+        return np.asarray(offsets @ like(self._factor, offsets))
+
+    def moment(self, offsets: Floats, weight: Floats) -> Floats:
+        """Of all components together."""
+        return _double(np.einsum("kmi,kmj->ij", offsets * weight[:, :, None], offsets, optimize=True))
+
 
 @dataclass(frozen=True)
 class Diagonal:
@@ -451,6 +513,27 @@ class Diagonal:
         with np.errstate(divide="ignore", invalid="ignore"):
             typical = self.values[_typical(np.sum(np.log(np.maximum(self.values, 0)), axis=1))]
         return Diagonal(np.fmax(self.values, ratio * typical))
+
+    def take(self, components: NDArray[np.intp]) -> Diagonal:
+        """Some rows."""
+        return Diagonal(self.values[components])
+
+    def scaled(self, scale: Floats) -> Diagonal:
+        """Column by column."""
+        return Diagonal(self.values * scale**2)
+
+    def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Diagonal:
+        """Within plus between, column by column."""
+        a = (weights[0] / weights.sum(axis=0))[:, None]
+        return Diagonal(a * self.values[i] + (1 - a) * self.values[j] + a * (1 - a) * delta**2)
+
+    def whiten(self, offsets: Floats) -> Floats:
+        """Over the standard deviations."""
+        return np.asarray(offsets / like(np.sqrt(self.values), offsets)[:, None, :])
+
+    def moment(self, offsets: Floats, weight: Floats) -> Floats:
+        """Column by column."""
+        return _double((weight[:, None, :] @ offsets**2)[:, 0, :])
 
 
 @dataclass(frozen=True)
@@ -541,6 +624,28 @@ class Spherical:
         with np.errstate(divide="ignore", invalid="ignore"):
             typical = self.values[_typical(np.log(np.maximum(self.values, 0)))]
         return Spherical(np.fmax(self.values, ratio * typical), self.n_features)
+
+    def take(self, components: NDArray[np.intp]) -> Spherical:
+        """Some variances."""
+        return Spherical(self.values[components], self.n_features)
+
+    def scaled(self, scale: Floats) -> Spherical:
+        """By the first: there is one for all columns."""
+        return Spherical(self.values * scale[0] ** 2, self.n_features)
+
+    def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Spherical:
+        """Within plus between, the mean of the columns."""
+        share = weights[0] / weights.sum(axis=0)
+        between = share * (1 - share) * np.mean(delta**2, axis=1)
+        return Spherical(share * self.values[i] + (1 - share) * self.values[j] + between, self.n_features)
+
+    def whiten(self, offsets: Floats) -> Floats:
+        """Over the standard deviation."""
+        return np.asarray(offsets / like(np.sqrt(self.values), offsets)[:, None, None])
+
+    def moment(self, offsets: Floats, weight: Floats) -> Floats:
+        """Summed over columns."""
+        return _double(np.sum(np.einsum("kmd,kmd->km", offsets, offsets) * weight, axis=1))
 
 
 def linear_features(x: Array, frame: Floats, n_sums: int) -> Array:

@@ -9,7 +9,7 @@ Points are rows, (n, d), of any array library; parameters are NumPy float64 arra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,14 @@ class Mixture:
     def covariances(self) -> Floats:
         """Covariance matrices, shape (k, d, d)."""
         return self.covariance.dense(self.n_components, self.n_features)
+
+    def take(self, components: NDArray[np.intp]) -> Mixture:
+        """Some components, with the weights they have here."""
+        return Mixture(self.weights[components], self.means[components], self.covariance.take(components))
+
+    def scaled(self, scale: Floats, origin: Floats) -> Mixture:
+        """The mixture of ``scale * x + origin``."""
+        return Mixture(self.weights, self.means * scale + origin, self.covariance.scaled(scale))
 
     def joint(self, itemsize: int = 8) -> Joint:
         """Prepare the evaluation of many points, whose numbers have `itemsize` bytes."""
@@ -218,3 +226,13 @@ class Mixture:
         """Differential entropy in nats, by sampling: estimate and standard error."""
         surprise = -to_numpy(self.log_density(self.sample(n_samples, rng)[0]))
         return float(surprise.mean()), float(surprise.std(ddof=1) / np.sqrt(n_samples))
+
+
+def joined(parts: Sequence[Mixture]) -> Mixture:
+    """One mixture of the components of several, weights in proportion; a tied covariance is that of the first."""
+    weights = np.concatenate([part.weights for part in parts])
+    means = np.concatenate([part.means for part in parts])
+    covariance = parts[0].covariance
+    if covariance.kind != "tied":
+        covariance = covariance.with_values(np.concatenate([part.covariance.values for part in parts]))
+    return Mixture(weights / weights.sum(), means, covariance)

@@ -1,0 +1,110 @@
+"""Mixtures that rows are drawn from, and what they are made of: places of means, covariances, weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Floats
+from scoremix.models.covariance import covariance_of
+from scoremix.models.mixture import Mixture
+
+ROWS_AT_ONCE = 1_000
+"""Rows of which a draw holds the factors of their covariances."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A Gaussian mixture of k components in d dimensions.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (k,)
+    means : ndarray of shape (k, d)
+    covariances : ndarray of shape (k, d, d)
+    degrees : float, optional
+        Of freedom of the tails: a component is then a t distribution of that scale matrix.
+    """
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+    degrees: float | None = None
+
+    @property
+    def k(self) -> int:
+        return len(self.means)
+
+    @property
+    def d(self) -> int:
+        return int(self.means.shape[1])
+
+    def draw(self, n: int, seed: int) -> tuple[Floats, NDArray[np.intp]]:
+        """Rows and the components that they come from."""
+        rng = np.random.default_rng([9, seed])
+        labels = rng.choice(self.k, n, p=self.weights)
+        roots, z = np.linalg.cholesky(self.covariances), rng.standard_normal((n, self.d))
+        if self.degrees is not None:
+            z /= np.sqrt(rng.chisquare(self.degrees, n) / self.degrees)[:, None]
+        parts = (slice(start, start + ROWS_AT_ONCE) for start in range(0, n, ROWS_AT_ONCE))
+        moved = [np.einsum("nij,nj->ni", roots[labels[here]], z[here]) for here in parts]
+        return self.means[labels] + np.concatenate(moved), labels
+
+    def sample(self, n: int, seed: int) -> Floats:
+        """Rows."""
+        return self.draw(n, seed)[0]
+
+    def mixture(self, kind: str) -> Mixture:
+        """The nearest mixture with covariances of a kind: EM starts there when it is told the truth."""
+        values = {
+            "full": self.covariances,
+            "tied": np.einsum("k,kij->ij", self.weights, self.covariances),
+            "diag": np.einsum("kii->ki", self.covariances),
+            "spherical": np.einsum("kii->k", self.covariances) / self.d,
+        }[kind]
+        return Mixture(self.weights, self.means, covariance_of(kind, values, self.d))
+
+    def scaled(self, scale: Floats) -> "Law":
+        """The law of ``x * scale``, column by column."""
+        covariances = self.covariances * scale[:, None] * scale
+        return Law(self.weights, self.means * scale, covariances, self.degrees)
+
+
+def equal(k: int) -> Floats:
+    """Equal weights."""
+    return np.full(k, 1 / k)
+
+
+def zipf(k: int) -> Floats:
+    """Weights proportional to 1, 1/2, 1/3, ..."""
+    weights = 1 / np.arange(1, k + 1)
+    return np.asarray(weights / weights.sum())
+
+
+def nearest(means: Floats) -> Floats:
+    """Distance of every mean from its nearest neighbour; infinite for a single mean."""
+    squares = ((means[:, None] - means[None]) ** 2).sum(-1)
+    np.fill_diagonal(squares, np.inf)
+    return np.asarray(np.sqrt(squares.min(axis=1)))
+
+
+def typically_apart(means: Floats, separation: float) -> Floats:
+    """Means scaled so that the median distance to the nearest neighbour is `separation`."""
+    return means * separation / np.median(nearest(means)) if len(means) > 1 else means
+
+
+def all_apart(means: Floats, separation: float) -> Floats:
+    """Means scaled so that no two are nearer to each other than `separation`."""
+    return means * separation / nearest(means).min() if len(means) > 1 else means
+
+
+def round_ones(scales: Floats, d: int) -> Floats:
+    """Covariances that are multiples of the identity, of these standard deviations."""
+    return scales[:, None, None] ** 2 * np.eye(d)
+
+
+def elongated(rng: np.random.Generator, k: int, d: int, condition: float, shared: bool = False) -> Floats:
+    """Covariances of this condition number and determinant 1, in directions of their own or in the same ones."""
+    values = np.geomspace(condition**-0.5, condition**0.5, d)
+    axes = np.linalg.qr(rng.standard_normal((1 if shared else k, d, d)))[0]
+    return np.broadcast_to((axes * values) @ np.swapaxes(axes, 1, 2), (k, d, d))

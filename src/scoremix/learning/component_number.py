@@ -1,0 +1,392 @@
+"""How many components: over-cover and prune, then split what a charge and held-out rows allow.
+
+Every component is charged for what it may learn by chance, in nats per sample, and moves are accepted by the mean log
+likelihood minus the charges. Two charges are used. The Bayesian information criterion, ``q log n / 2n`` for ``q``
+parameters, stops a mixture from growing, and lets it shrink. It charges a small component as if all rows spoke of it;
+the minimum message length ``((q - 1) log(n w) + log n) / 2n`` (Figueiredo and Jain, 2002) charges by the component's own
+rows, so it finds small components; but it is too lenient to be used alone: a split must gain on held-out rows as well.
+
+1. Over-cover: three times as many seeds, until merging what is not worth its charge leaves few of them.
+2. Prune: merges and deletions in batches, each kept if the charged likelihood rises.
+3. Splits worth their charge, and moves as with a fixed number.
+4. The same upwards with the lenient charge, where the held-out gain is positive.
+5. One component less, one more, each fitted until it converges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scoremix.arrays import Floats
+from scoremix.learning.em import expectation
+from scoremix.learning.global_start import ALL_ROWS, ALL_ROWS_PER_COMPONENT, search_on, standardised
+from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
+from scoremix.learning.moves import (
+    AFTER_MERGE,
+    AFTER_SPLIT,
+    LEAST_GAIN,
+    PROMISING,
+    SHARE_MOVED,
+    SMALL_GAIN,
+    Search,
+    with_split,
+)
+from scoremix.learning.posterior import Ints, Posterior, Rows, rows_of, weight_of
+from scoremix.learning.seeding import d2_seeds, lloyd, mixture_of_cells
+from scoremix.learning.shrinkage import SharedShape
+from scoremix.learning.splits import Splits
+from scoremix.models.mixture import Mixture, joined
+from scoremix.samples.source import Source
+
+FIRST_SEEDS, MORE_SEEDS, ENOUGH = 12, 3, 1.8
+"""Seeds at first, by how much they grow, and how many per component that is left are enough."""
+
+BAND = 3.0
+"""What costs more than so many charges is not tried to be pruned."""
+
+ROUNDS, FAILURES, RECHECKS = 30, 3, 6
+"""Rounds of a stage, failures that end it, and rounds of the last one."""
+
+AFTER_ADDING, AFTER_PRUNING, POLISH = 8, 12, 100
+"""EM passes after the steps of the stages, and of the last one."""
+
+WORTH_TRYING = 0.3
+"""In the end even a split that gains less than its charge is tried, for EM may double the gain: this share of it."""
+
+Charge = Callable[[Floats], Floats]
+"""What components of some weights are charged, in nats per sample."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An accepted step: its name, the number of components, and the mean log likelihood minus the charges."""
+
+    step: str
+    n_components: int
+    objective: float
+
+
+@dataclass
+class Number:
+    """A search for the number of components.
+
+    Attributes
+    ----------
+    search : Search
+    n_total : float
+        Rows in all, of which the search may see a sample.
+    n_free : int
+        Parameters of one component, q, its weight included.
+    most : int
+        Most components.
+    fold : ndarray of shape (n,)
+        0 or 1 at random for every row.
+    shared : float
+        Rows that the common shape of the covariances counts for.
+    path : list of Trial
+        What was accepted.
+    """
+
+    search: Search
+    n_total: float
+    n_free: int
+    most: int
+    fold: Floats
+    shared: float = 0.0
+    path: list[Trial] = field(default_factory=list)
+
+    def look(self, state: Posterior) -> None:
+        """Find out how much of their shapes the components share."""
+        expected = expectation(self.search.rows.source, state.mixture, 1)
+        alive = expected.mass > 1
+        covariance = state.mixture.covariance
+        if covariance.kind in ("full", "diag") and alive.sum() > 1:
+            prior = SharedShape(covariance.kind, state.mixture.n_features)
+            self.shared = prior.rows(expected.mass[alive], expected.second[alive])
+
+    def bic(self, weights: Floats) -> Floats:
+        """Charge of the Bayesian information criterion."""
+        return self._free(weights) * (np.log(self.n_total) / (2 * self.n_total) + self._chance)
+
+    def mml(self, weights: Floats) -> Floats:
+        """Charge of the minimum message length."""
+        free, own = self._free(weights), np.log(np.maximum(self.n_total * np.asarray(weights), 2.0))
+        return ((free - 1) * own + np.log(self.n_total)) / (2 * self.n_total) + self._chance * free
+
+    def _free(self, weights: Floats) -> Floats:
+        """Parameters of components of some weights: of a shape that is shared only what the own rows decide."""
+        alone = self.search.rows.x.shape[1] + 2  # weight, mean, volume
+        own = self.search.rows.total * np.asarray(weights)
+        return np.asarray(alone + (self.n_free - alone) * own / (own + self.shared))
+
+    @property
+    def _chance(self) -> float:
+        """What a parameter gains by chance on a sample, more than on all rows."""
+        return max(0.0, 1 / self.search.rows.total - 1 / self.n_total) / 2
+
+    def em(self, mixture: Mixture, passes: int, tol: float = 0.0) -> Posterior:
+        """The posterior after EM."""
+        return self.search.rows.posterior(self.search.em(mixture, passes, tol))
+
+    def rises(self, step: str, trial: Posterior, state: Posterior, charge: Charge, least: float) -> bool:
+        """Whether a trial is better, which is then noted."""
+        value = objective(trial, charge)
+        better = value > objective(state, charge) + least and trial.mixture.n_components <= self.most
+        if better:
+            self.path.append(Trial(step, trial.mixture.n_components, value))
+        return better
+
+
+def objective(posterior: Posterior, charge: Charge) -> float:
+    """Mean log likelihood minus charges."""
+    return posterior.log_likelihood - float(np.sum(charge(posterior.mixture.weights)))
+
+
+def pair_charge(charge: Charge, weights: Floats, i: Ints, j: Ints) -> Floats:
+    """What is saved when pairs are merged."""
+    return np.asarray(charge(weights[i]) + charge(weights[j]) - charge(weights[i] + weights[j]))
+
+
+def component_number(
+    source: Source, kind: str, most: int, rng: np.random.Generator, *, clusters: bool = False
+) -> tuple[Mixture, list[Trial]]:
+    """Find the number of components, and the mixture to start EM from.
+
+    Parameters
+    ----------
+    source : Source
+        Without missing values.
+    kind : {"full", "tied", "diag", "spherical"}
+        Kind of the covariances.
+    most : int
+        Most components.
+    rng : Generator
+        Draws samples and seeds.
+    clusters : bool
+        Count clusters, which may be far from Gaussian, instead of components: see `clustered`.
+
+    Returns
+    -------
+    mixture : Mixture
+    path : list of Trial
+        Accepted steps.
+
+    Notes
+    -----
+    About three times the cost of a global start at the number that is found. Charges are those of all rows, also where
+    the search sees a sample of 100,000 of them.
+    """
+    rows, scale, origin = standardised(rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * most), rng), kind)
+    number, mixture = over_cover(rows, kind, weight_of(source), most, rng)
+    state = number.em(number.search.reduced(mixture, most), 20, LEAST_GAIN)
+    number.path.append(Trial("over-cover", state.mixture.n_components, objective(state, number.bic)))
+    state = pruned(number, state, number.bic, AFTER_PRUNING)
+    state = grown(number, state, number.bic, held_out=False)
+    state = grown(number, state, number.mml, held_out=True)
+    state = rechecked(number, number.em(state.mixture, POLISH, 1e-5), number.mml)
+    state = clustered(number, state, number.mml) if clusters else state
+    return state.mixture.scaled(scale, origin), number.path
+
+
+def over_cover(rows: Rows, kind: str, n_total: float, most: int, rng: np.random.Generator) -> tuple[Number, Mixture]:
+    """More and more seeds, until merging leaves few of them."""
+    n, d = rows.x.shape
+    n_free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1, "spherical": d + 2}.get(kind, d + 1)
+    limit = min(n // max(5, d + 1 if kind == "full" else 0), len(np.unique(rows.x, axis=0)), 10 * most)
+    limit, seeds = max(1, limit), FIRST_SEEDS
+    fold = rng.integers(0, 2, n).astype(np.float32)
+    while True:
+        seeds = min(seeds, limit)
+        centers = lloyd(rows.x, d2_seeds(rows.x, seeds, rng), rng, 3)
+        search = search_on(rows, centers, kind)
+        number = Number(search, n_total, n_free, most, fold)
+        start = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
+        mixture = shrunk(number, search.em(start, 5, 1e-3), number.bic)
+        if mixture.n_components <= seeds / ENOUGH or seeds == limit:
+            return number, mixture
+        seeds *= MORE_SEEDS
+
+
+def shrunk(number: Number, mixture: Mixture, charge: Charge, forced: int = 0) -> Mixture:
+    """Merge pairs whose cost is below their charge, and more until `forced` have been merged."""
+    target = mixture.n_components - forced
+    while mixture.n_components > 1:
+        i, j = near_pairs(mixture.means)
+        left = merge_costs(number.search.rows.posterior(mixture), i, j) - pair_charge(charge, mixture.weights, i, j)
+        pairs = cheapest_disjoint(left, i, j, max(1, mixture.n_components // 3))
+        pairs = pairs[: max(int(np.sum(left[pairs] < 0)), int(mixture.n_components > target))]
+        if not len(pairs):
+            break
+        mixture = number.search.em(with_merged(mixture, i[pairs], j[pairs]), AFTER_MERGE)
+    return mixture
+
+
+def alone(number: Number, state: Posterior, charge: Charge) -> Posterior:
+    """One component, where that is better: a few less may all be worse, and one better, than what was found."""
+    if state.mixture.n_components > 1:
+        everyone = state.mixture
+        covariance = everyone.covariance.take(np.zeros(1, dtype=np.intp))
+        trial = number.em(Mixture(np.ones(1), everyone.mean()[None, :], covariance), 2)
+        if number.rises("one alone", trial, state, charge, 0.0):
+            return trial
+    return state
+
+
+def clustered(number: Number, state: Posterior, charge: Charge) -> Posterior:
+    """Merge components that overlap, as long as the integrated classification likelihood rises.
+
+    That is the objective minus the mean entropy of the responsibilities (Biernacki, Celeux and Govaert, 2000): two
+    components that describe the middle and the tails of one cluster are worth less than one for the cluster.
+    """
+
+    def value(posterior: Posterior) -> float:
+        return (
+            objective(posterior, charge)
+            - float(posterior.rows.weight @ _entropy(posterior.shares)) / posterior.rows.total
+        )
+
+    while state.mixture.n_components > 1:
+        i, j = np.triu_indices(state.mixture.n_components, 1)
+        weight, shares = state.rows.weight / state.rows.total, state.shares
+        saved = np.array(
+            [
+                weight @ (_entropy(shares[:, [a, b]]) - _entropy(shares[:, [a]] + shares[:, [b]]))
+                for a, b in zip(i, j, strict=True)
+            ]
+        )
+        costs = merge_costs(state, i, j) - pair_charge(charge, state.mixture.weights, i, j) - saved
+        best = np.array([int(np.argmin(costs))])
+        trial = number.em(with_merged(state.mixture, i[best], j[best]), POLISH, 1e-5)
+        if value(trial) <= value(state):
+            break
+        state = trial
+        number.path.append(Trial("merge clusters", state.mixture.n_components, value(state)))
+    return state
+
+
+def _entropy(shares: Floats) -> Floats:
+    """``-sum r log r`` of every row."""
+    return np.asarray(-np.sum(shares * np.log(np.maximum(shares, 1e-30)), axis=1))
+
+
+def deletion_costs(posterior: Posterior) -> Floats:
+    """Fall of the mean log likelihood when a component is left out: shape (k,)."""
+    rows, weights = posterior.rows, posterior.mixture.weights
+    kept = rows.weight @ np.log(np.maximum(1 - posterior.shares, 1e-12)) / rows.total
+    return np.asarray(np.log(np.maximum(1 - weights, 1e-12)) - kept, dtype=np.float64)
+
+
+def pruned(number: Number, state: Posterior, charge: Charge, passes: int) -> Posterior:
+    """Try merges and deletions, several at a time, and keep them where the charged likelihood rises."""
+    most, failures = state.mixture.n_components, 0
+    number.look(state)
+    while failures < FAILURES and most > 0:
+        smaller = _smaller(state, charge, min(most, max(1, state.mixture.n_components // 3)))
+        if smaller is None:
+            break
+        trial = number.em(smaller, passes, 1e-5)
+        if number.rises("prune", trial, state, charge, 1e-6):
+            state = trial
+        else:
+            failures += 1
+            most = (state.mixture.n_components - smaller.n_components) // 2
+    return state
+
+
+def _smaller(state: Posterior, charge: Charge, most: int) -> Mixture | None:
+    """The mixture after the cheapest merges and deletions; None where there is nothing left, or nothing cheap."""
+    mixture, everyone = state.mixture, np.arange(state.mixture.n_components)
+    if len(everyone) == 1:
+        return None
+    i, j = near_pairs(mixture.means)
+    merging = merge_costs(state, i, j) / pair_charge(charge, mixture.weights, i, j)
+    deleting = deletion_costs(state) / charge(mixture.weights)
+    # A component paired with itself stands for its deletion.
+    costs, i, j = np.concatenate([merging, deleting]), np.append(i, everyone), np.append(j, everyone)
+    chosen = cheapest_disjoint(costs, i, j, most)
+    chosen = chosen[costs[chosen] < BAND]
+    if not len(chosen):
+        return None
+    i, j = i[chosen], j[chosen]
+    kept = np.setdiff1d(everyone, i[i == j])
+    pairs = i != j
+    left = joined([mixture.take(kept)])
+    return with_merged(left, np.searchsorted(kept, i[pairs]), np.searchsorted(kept, j[pairs])) if pairs.any() else left
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What could be split: to have more components, and to merge others instead; best first."""
+
+    splits: Splits
+    more: Ints
+    swaps: Ints
+
+    @classmethod
+    def of(cls, number: Number, state: Posterior, charge: Charge, held_out: bool) -> Additions:
+        """Try all splits and all merges of neighbours."""
+        weights, splits = state.mixture.weights, number.search.splits(state, number.fold)
+        share = splits.first.weights / (splits.first.weights + splits.second.weights)
+        gain, checked = splits.gain, splits.held_out
+        assert checked is not None
+        more = gain > charge(weights * share) + charge(weights * (1 - share)) - charge(weights)
+        if held_out:
+            more &= checked > 0
+        careful = np.minimum(gain, checked)
+        rest = np.flatnonzero(~more)
+        rest = rest[np.argsort(-careful[rest], kind="stable")]
+        i, j = near_pairs(state.mixture.means)
+        costs = np.sort(merge_costs(state, i, j))
+        some = min(len(rest), len(costs), max(1, int(SHARE_MOVED * len(weights))))
+        stop = np.append(careful[rest[:some]] <= np.maximum(PROMISING * costs[:some], LEAST_GAIN), True)
+        best = np.flatnonzero(more)
+        return cls(splits, best[np.argsort(-gain[best], kind="stable")], rest[: int(np.argmax(stop))])
+
+    def without(self, which: Ints) -> Additions:
+        """The same, but for some that have failed."""
+        return Additions(self.splits, np.setdiff1d(self.more, which), np.setdiff1d(self.swaps, which))
+
+
+def grown(number: Number, state: Posterior, charge: Charge, held_out: bool) -> Posterior:
+    """Split what gains more than its charge (and on held-out rows), move, and keep what raises the objective."""
+    most, failures, offers = number.most, 0, None
+    for _ in range(ROUNDS):
+        if offers is None:
+            number.look(state)
+            offers = Additions.of(number, state, charge, held_out)
+        more = offers.more[: number.most - state.mixture.n_components]
+        which = np.append(more, offers.swaps)[:most]
+        if not len(which) or failures >= FAILURES:
+            break
+        larger = number.search.em(with_split(state.mixture, offers.splits, which), AFTER_SPLIT)
+        trial = number.em(shrunk(number, larger, charge, max(0, len(which) - len(more))), AFTER_ADDING, LEAST_GAIN)
+        if number.rises("split", trial, state, charge, LEAST_GAIN):
+            failures += objective(trial, charge) < objective(state, charge) + SMALL_GAIN and not len(more)
+            state, offers, most = trial, None, number.most
+        else:
+            failures, most = failures + 1, max(1, len(which) // 2)
+            offers = offers.without(which) if len(which) == 1 else offers
+    return state
+
+
+def rechecked(number: Number, state: Posterior, charge: Charge) -> Posterior:
+    """One less, one more, each fitted until it converges; and one alone."""
+    for _ in range(RECHECKS):
+        state = pruned(number, state, charge, POLISH)
+        state = alone(number, state, charge)
+        if state.mixture.n_components >= number.most:
+            break
+        splits = number.search.splits(state, number.fold)
+        best = np.array([int(np.argmax(splits.gain))])
+        assert splits.held_out is not None
+        least = WORTH_TRYING * charge(state.mixture.weights[best])
+        if splits.gain[best] <= least or splits.held_out[best] <= 0:
+            break
+        trial = number.em(with_split(state.mixture, splits, best), POLISH, 1e-5)
+        if not number.rises("one more", trial, state, charge, 1e-6):
+            break
+        state = trial
+    return state

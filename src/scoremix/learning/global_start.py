@@ -1,0 +1,209 @@
+"""One start, no restarts: over-cover, merge, move, all on a sample; then check and move on all rows.
+
+1. Too many seeds, so that every cluster gets one: ``OVER`` times as many as components, by D^2 sampling.
+2. Merge the cheapest pairs until the number is right. Costs are exact, so clusters stay apart, and doubles go.
+3. Moves (`scoremix.learning.moves`) until none is promising.
+4. The same moves on all rows (a larger sample where these are many). What follows is plain EM.
+
+Or start from noise (`annealed_centers`): all centres at the mean, and data that are first drowned in noise, then less
+and less: what a diffusion model does when it samples. Fresh noise at every level matters, not only the temperature.
+
+The search is made in single precision where that resolves the smallest cell: twice as fast, for decisions that do not
+depend on the seventh digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from scoremix.arrays import Floats
+from scoremix.learning.em import expectation
+from scoremix.learning.moves import Offers, Search
+from scoremix.learning.posterior import Rows, rows_of
+from scoremix.learning.seeding import d2_seeds, lloyd, mixture_of_cells
+from scoremix.learning.shrinkage import Ghosts, SharedShape, rounding
+from scoremix.models.covariance import Spherical
+from scoremix.models.mixture import Mixture
+from scoremix.samples.source import ArraySource, Source
+
+OVER = 1.5
+"""Seeds per component."""
+
+ROWS, ROWS_PER_COMPONENT = 2000, 100
+"""Rows of the sample at least, and per component; for `full` and `diag` more, by the number of their parameters."""
+
+ALL_ROWS, ALL_ROWS_PER_COMPONENT = 100_000, 200
+"""Beyond so many rows the last moves are made on a sample as well."""
+
+CHECK_ROWS, CHECK_ROWS_PER_COMPONENT = 20_000, 200
+"""Rows on which optimality is checked, at most."""
+
+LAST_ROUNDS, LAST_FAILURES = 6, 2
+"""Rounds of the last moves."""
+
+POLISH, POLISH_TOLERANCE = 100, 1e-4
+"""EM passes in the end, at most, and the rise of the log likelihood that ends them."""
+
+GHOST_VARIANCE, REG = 0.1, 1e-6
+"""Variance of the ghosts, and what is added to variances, in units of a typical variance within a cell."""
+
+RESOLUTION = 1e-6
+"""Smallest variance within a cell, of data of unit variance, that single precision is used for."""
+
+LEVELS, STEPS = 16, 20
+"""Noise levels, and steps at each."""
+
+
+def global_start(
+    source: Source, n_components: int, kind: str, rng: np.random.Generator, *, noise: bool = False
+) -> Mixture:
+    """Find the start from which EM reaches the best optimum.
+
+    Parameters
+    ----------
+    source : Source
+        Without missing values.
+    n_components : int
+        Number of components k, at most the number of distinct rows.
+    kind : {"full", "tied", "diag", "spherical"}
+        Kind of the covariances.
+    rng : Generator
+        Draws samples and seeds; the result is determined by it.
+    noise : bool
+        Start from noise instead of from seeds.
+
+    Returns
+    -------
+    Mixture
+
+    Notes
+    -----
+    About 50 to 150 EM passes over ``max(2000, 100 k .. 400 k)`` rows, 15 to 100 over all rows, at most 100,000.
+    """
+    everything, scale, origin = standardised(
+        rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng), kind
+    )
+    rows = some_rows(everything, sample_size(kind, n_components, source.n_features), rng)
+    seeds = d2_seeds(rows.x, n_components if noise else max(n_components, int(OVER * n_components)), rng)
+    centers = lloyd(rows.x, seeds, rng, 5 if noise else 3)
+    search = search_on(rows, centers, kind)
+    if noise:
+        centers = annealed_centers(search.rows, n_components, typical_variance(rows.x, centers)[0], rng)
+    mixture = search.em(mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior), 5, 1e-3)
+    mixture = search.improved(search.reduced(mixture, n_components)).mixture
+    if len(rows.x) < len(everything.x):
+        search = replace(search, rows=everything.like(search.rows))
+        mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES).mixture
+    return search.em(mixture, POLISH, POLISH_TOLERANCE).scaled(scale, origin)
+
+
+def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
+    """What the best split of a component would gain, and the cheapest merge of two would cost, in nats per sample.
+
+    A fit whose split gain exceeds its merge cost can probably be improved by a move. Both are measured on all rows, or
+    on a sample of 20,000, or 200 per component, where these are more.
+
+    Parameters
+    ----------
+    source : Source
+        Without missing values.
+    mixture : Mixture
+        Fitted to it.
+
+    Returns
+    -------
+    split_gain, merge_cost : float
+        The cost is infinite where there is only one component.
+    """
+    k, d, kind = mixture.n_components, mixture.n_features, mixture.covariance.kind
+    rows = rows_of(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
+    rows, scale, origin = standardised(rows, kind)
+    local = mixture.scaled(1 / scale, -origin / scale)
+    variances = np.trace(local.covariances, axis1=1, axis2=2) / d
+    rows = rows.single() if variances.min() > RESOLUTION else rows
+    ghosts = Ghosts(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding(rows.x))
+    offers = Offers.of(Search(rows, REG * float(np.median(variances)), ghosts, ghosts), rows.posterior(local))
+    return float(offers.gains.max()), float(offers.costs[0]) if len(offers.costs) else np.inf
+
+
+def standardised(rows: Rows, kind: str) -> tuple[Rows, Floats, Floats]:
+    """Rows of mean 0 and unit variance (all columns by one scale where covariances are spherical), scale, and mean."""
+    origin = np.average(rows.x, axis=0, weights=rows.weight)
+    variance = np.average((rows.x - origin) ** 2, axis=0, weights=rows.weight)
+    if kind == "spherical":
+        variance = np.full_like(variance, variance.mean())
+    scale = np.where(variance > 0, np.sqrt(variance), 1.0)
+    return Rows((rows.x - origin) / scale, rows.weight), scale, origin
+
+
+def sample_size(kind: str, n_components: int, n_features: int) -> int:
+    """Rows to search on."""
+    d = n_features
+    parameters = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1}.get(kind, 0)
+    return max(ROWS, n_components * max(ROWS_PER_COMPONENT, min(10 * parameters, 4 * ROWS_PER_COMPONENT)))
+
+
+def some_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
+    """Some of the rows, with their weights."""
+    if len(rows.x) <= size:
+        return rows
+    chosen = np.sort(rng.choice(len(rows.x), size, replace=False))
+    return Rows(rows.x[chosen], rows.weight[chosen])
+
+
+def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
+    """Median and minimum over the cells of the mean variance of a column; 1 where no cell has two rows."""
+    labels = np.argmax(x @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1)
+    counts = np.bincount(labels, minlength=len(centers))
+    sums = np.bincount(labels, np.mean((x - centers[labels]) ** 2, axis=1), len(centers))
+    within = sums[counts > 1] / counts[counts > 1]
+    return (float(np.median(within)), float(within.min())) if len(within) else (1.0, 0.0)
+
+
+def search_on(rows: Rows, centers: Floats, kind: str) -> Search:
+    """A search on standardised rows, with priors in units of the variance within the cells of centres."""
+    d = rows.x.shape[1]
+    typical, smallest = typical_variance(rows.x, centers)
+    typical = max(typical, 1e-12)
+    ghosts = Ghosts(kind, d, GHOST_VARIANCE * typical, 1.0, rounding(rows.x))
+    rows = rows.single() if smallest > RESOLUTION else rows
+    return Search(rows, REG * typical, SharedShape(kind, d, ghosts), ghosts)
+
+
+def annealed_centers(rows: Rows, n_components: int, variance: float, rng: np.random.Generator) -> Floats:
+    """Centres that follow the data out of the noise.
+
+    The stationary equations of the denoising objective for equal weights and the covariance ``variance * I``, at noise
+    levels from the largest variance of the data down to a tenth of that of a component, each with fresh noise.
+
+    Parameters
+    ----------
+    rows : Rows
+    n_components : int
+    variance : float
+        Typical variance within a component.
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of shape (k, d)
+
+    Notes
+    -----
+    320 passes over the rows with spherical covariances.
+    """
+    x, d = rows.x, rows.x.shape[1]
+    weight = None if np.ptp(rows.weight) == 0 else rows.weight
+    largest = float(np.linalg.eigvalsh(np.atleast_2d(np.cov(x.T, aweights=rows.weight)))[-1])
+    centers = 0.1 * np.sqrt(variance) * rng.standard_normal((n_components, d))
+    equal = np.full(n_components, 1 / n_components)
+    for level in np.geomspace(max(largest, variance), 0.1 * variance, LEVELS):
+        noisy = ArraySource(x + np.sqrt(level) * rng.standard_normal(x.shape, dtype=np.float32).astype(x.dtype), weight)
+        centers = centers + 0.01 * np.sqrt(level) * rng.standard_normal(centers.shape)
+        covariance = Spherical(np.full(n_components, variance + level), d)
+        for _ in range(STEPS):
+            expected = expectation(noisy, Mixture(equal, centers, covariance), 1)
+            centers = centers + expected.first / (expected.mass + 1e-9)[:, None]
+    return centers

@@ -1,0 +1,148 @@
+"""Moves of a mixture with a fixed number of components: split some, merge as many, keep what the rows like better.
+
+EM climbs to the nearest optimum, and which one that is depends on the start. From an optimum that is not the best, one
+component usually covers two clusters while two share one elsewhere. Both faults show in exact numbers: what a split
+gains (`splits`) and what a merge costs (`merges`). Where gains exceed costs, EM cannot get there but a move can. Where
+none does, the fit has passed a test of optimality that a restart never makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.arrays import Floats
+from scoremix.learning.em import Prior, fit
+from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
+from scoremix.learning.posterior import Ints, Posterior, Rows
+from scoremix.learning.splits import Splits, split_gains
+from scoremix.models.mixture import Mixture, joined
+
+PROMISING = 0.5
+"""A move is tried where its split gains more than this times what its merge costs: EM improves on both estimates."""
+
+LEAST_GAIN = 1e-4
+"""Nats per sample below which nothing is gained."""
+
+SMALL_GAIN = 5e-4
+"""A round that gains less counts as a failure, though it is kept."""
+
+SHARE_MOVED, SHARE_MERGED = 0.25, 0.35
+"""Components that one round splits, and merges, at most."""
+
+SETTLE, AFTER_SPLIT, AFTER_MERGE, AFTER_MOVE = 10, 4, 2, 6
+"""EM passes before the first move, and after the parts of one."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """The rows on which moves are tried, and how EM is run on them.
+
+    Attributes
+    ----------
+    rows : Rows
+        Scaled to unit variance.
+    reg : float
+        Added to variances.
+    prior : Prior
+        Of the covariances.
+    child_prior : Prior
+        Of the covariances of the two that a split makes.
+    """
+
+    rows: Rows
+    reg: float
+    prior: Prior
+    child_prior: Prior
+
+    def em(self, mixture: Mixture, passes: int, tol: float = 0.0) -> Mixture:
+        """At most so many passes."""
+        found = fit(self.rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=self.prior, n_threads=1)
+        return found.mixture
+
+    def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
+        """Gains of all splits."""
+        return split_gains(posterior, self.child_prior, self.reg, fold)
+
+    def reduced(self, mixture: Mixture, n_components: int) -> Mixture:
+        """Merge the cheapest pairs, some at a time, until so many components are left."""
+        while mixture.n_components > n_components:
+            k = mixture.n_components
+            over = k - n_components
+            most = over if over <= 2 else min((over + 1) // 2, int(SHARE_MERGED * k))
+            i, j = near_pairs(mixture.means)
+            pairs = cheapest_disjoint(merge_costs(self.rows.posterior(mixture), i, j), i, j, max(1, most))
+            mixture = self.em(with_merged(mixture, i[pairs], j[pairs]), AFTER_MERGE)
+        return mixture
+
+    def improved(self, mixture: Mixture, max_rounds: int = 20, max_failures: int = 3) -> Posterior:
+        """Move until nothing is gained.
+
+        Parameters
+        ----------
+        mixture : Mixture
+        max_rounds, max_failures : int
+            Most rounds, and most that gain little or nothing.
+
+        Returns
+        -------
+        Posterior
+            Of the mixture that was found.
+        """
+        state = self.rows.posterior(self.em(mixture, SETTLE, LEAST_GAIN))
+        k = mixture.n_components
+        offers, most, failures = Offers.of(self, state), max(1, int(SHARE_MOVED * k)), 0
+        for _ in range(max_rounds):
+            which = offers.promising(most)
+            if not len(which) or failures >= max_failures:
+                break
+            candidate = self.em(with_split(state.mixture, offers.splits, which), AFTER_SPLIT)
+            moved = self.rows.posterior(self.em(self.reduced(candidate, k), AFTER_MOVE, LEAST_GAIN))
+            rise = moved.log_likelihood - state.log_likelihood
+            failures += rise < SMALL_GAIN
+            if rise > LEAST_GAIN:
+                state, offers = moved, Offers.of(self, moved)
+            else:
+                most = max(1, len(which) // 2)
+                if len(which) == 1:
+                    offers.gains[which] = 0.0  # not again
+        return state
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What could be done to a mixture.
+
+    Attributes
+    ----------
+    splits : Splits
+    gains : ndarray of shape (k,)
+        Of the splits, in nats per sample.
+    costs : ndarray of shape (p,)
+        Of merging neighbours, increasing.
+    """
+
+    splits: Splits
+    gains: Floats
+    costs: Floats
+
+    @classmethod
+    def of(cls, search: Search, posterior: Posterior) -> Offers:
+        """All splits, and all merges of neighbours."""
+        splits = search.splits(posterior)
+        i, j = near_pairs(posterior.mixture.means)
+        return cls(splits, splits.gain.copy(), np.sort(merge_costs(posterior, i, j)))
+
+    def promising(self, most: int) -> Ints:
+        """Components to split: those whose gains, from the largest down, exceed the costs, from the smallest up."""
+        order = np.argsort(-self.gains, kind="stable")[: min(len(self.gains), len(self.costs))]
+        gains, costs = self.gains[order], self.costs[: len(order)]
+        stop = np.append((gains <= PROMISING * costs) | (gains <= LEAST_GAIN), True)
+        return order[: min(most, int(np.argmax(stop)))]
+
+
+def with_split(mixture: Mixture, splits: Splits, which: Ints) -> Mixture:
+    """The mixture after some components are split."""
+    rest = np.setdiff1d(np.arange(mixture.n_components), which)
+    return joined([mixture.take(rest), splits.first.take(which), splits.second.take(which)])

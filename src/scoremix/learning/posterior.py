@@ -1,0 +1,143 @@
+"""Rows in memory with their posterior under a mixture, and a way to look at every component's rows at once.
+
+Questions about single components (would two explain these rows better? is this one needed?) concern the rows that the
+component has a share in. Asked component by component they cost more in calls than in arithmetic; so rows are gathered
+to *batches*: segments of similar length, padded to the longest, on which one batched product serves all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Floats, to_numpy
+from scoremix.models.mixture import Mixture
+from scoremix.samples.source import ArraySource, Source
+
+Ints = NDArray[np.intp]
+
+BATCH_NUMBERS = 2**21
+"""Numbers that the rows of a batch hold, at most about: 16 MB."""
+
+
+SCAN_ROWS = 65536
+"""Rows whose weights are added up at a time."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in memory.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n, d)
+        In double or single precision.
+    weight : ndarray of shape (n,)
+    """
+
+    x: Floats
+    weight: Floats
+
+    @cached_property
+    def total(self) -> float:
+        """Sum of the weights."""
+        return float(self.weight.sum(dtype=np.float64))
+
+    @cached_property
+    def source(self) -> Source:
+        """The rows for a learner."""
+        return ArraySource(self.x, None if np.ptp(self.weight) == 0 else self.weight)
+
+    def single(self) -> Rows:
+        """The same rows in single precision."""
+        return Rows(self.x.astype(np.float32), self.weight.astype(np.float32))
+
+    def like(self, other: Rows) -> Rows:
+        """The same rows in the precision of others."""
+        return Rows(self.x.astype(other.x.dtype), self.weight.astype(other.x.dtype))
+
+    def posterior(self, mixture: Mixture) -> Posterior:
+        """Evaluate a mixture at all rows."""
+        log_density, shares = mixture.evaluate(self.x)
+        return Posterior(self, mixture, log_density, np.asarray(shares))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What a mixture says about rows.
+
+    Attributes
+    ----------
+    rows : Rows
+    mixture : Mixture
+    log_density : ndarray of shape (n,)
+    shares : ndarray of shape (n, k)
+        Responsibilities.
+    """
+
+    rows: Rows
+    mixture: Mixture
+    log_density: Floats
+    shares: Floats
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """Mean log density."""
+        return float(np.sum(self.rows.weight * self.log_density, dtype=np.float64)) / self.rows.total
+
+
+def rows_of(source: Source, most: int, rng: np.random.Generator) -> Rows:
+    """All rows of a source with their weights or, where there are more than `most`, as many drawn by weight."""
+    if source.n_rows > most:
+        x = to_numpy(source.draw(most, rng)).astype(np.float64)
+        return Rows(x, np.ones(len(x)))
+    chunk = next(iter(source.chunks(source.n_rows)))
+    x = to_numpy(chunk.x).astype(np.float64)
+    weight = np.ones(len(x)) if chunk.weight is None else to_numpy(chunk.weight).astype(np.float64)
+    return Rows(x[weight > 0], weight[weight > 0])
+
+
+def weight_of(source: Source) -> float:
+    """Sum of the weights of all rows."""
+    chunk = next(iter(source.chunks(1)))
+    if chunk.weight is None:
+        return float(source.n_rows)
+    return float(sum(to_numpy(chunk.weight).sum(dtype=np.float64) for chunk in source.chunks(SCAN_ROWS)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Segments of similar length.
+
+    Attributes
+    ----------
+    items : ndarray of shape (g,)
+        Which segments.
+    index : ndarray of shape (g, m)
+        Positions of their entries; what is padded repeats an entry.
+    valid : ndarray of shape (g, m)
+        1 where an entry is one, 0 where it is padding.
+    """
+
+    items: Ints
+    index: Ints
+    valid: Floats
+
+
+def batches(starts: Ints, sizes: Ints, width: int) -> Iterator[Batch]:
+    """Group segments of a list by length; entries hold `width` numbers each, empty segments are left out."""
+    bucket = np.ceil(np.log2(np.maximum(sizes, 1))).astype(int)
+    for level in np.unique(bucket[sizes > 0]):
+        members = np.flatnonzero((bucket == level) & (sizes > 0))
+        longest = int(sizes[members].max())
+        step = max(1, BATCH_NUMBERS // (longest * width))
+        for first in range(0, len(members), step):
+            items = members[first : first + step]
+            place = np.arange(int(sizes[items].max()))
+            valid = place < sizes[items][:, None]
+            index = starts[items][:, None] + np.where(valid, place, 0)
+            yield Batch(items, index, valid.astype(np.float32))

@@ -1,0 +1,185 @@
+"""Priors of covariances: what small components borrow from the others.
+
+Components of few rows overfit their covariances, and maximum likelihood likes it: the held-out likelihood falls while
+the likelihood rises. Restarts and early stopping hide this; shrinkage cures it. `SharedShape` is empirical Bayes. Each
+covariance is a volume times a shape (of unit volume). Shapes shrink towards the common shape, and volumes towards the
+common volume, each as strongly as the components are found to be alike: with ``t2`` the variance between components
+that is left after the sampling noise of order ``1 / n_k`` is taken off, the common value counts as ``1 / t2`` rows.
+Where components differ, or rows are many, nothing changes; nothing depends on units, nor on scales that differ from
+component to component. `Ghosts` is a row or so of a small variance, for components that have hardly any of their own; and the least variance
+of data that were rounded, which the likelihood would otherwise pile up on single values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.arrays import Floats
+
+MOST = 1000.0
+"""Rows that a common value counts for, at most."""
+
+LEAST_VOLUME = 1e-12
+"""Smallest volume relative to the largest: what is flat has one all the same."""
+
+
+@dataclass(frozen=True)
+class Ghosts:
+    """Rows at the mean of every component that are not there.
+
+    Attributes
+    ----------
+    kind : {"full", "tied", "diag", "spherical"}
+        Of the covariances.
+    n_features : int
+    variance : float
+        In every direction.
+    mass : float
+        How many.
+    floor : ndarray of shape (d,), optional
+        Least variances, see `rounding`.
+    """
+
+    kind: str
+    n_features: int
+    variance: float = 0.0
+    mass: float = 0.0
+    floor: Floats | None = None
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Masses and second moments with them."""
+        moment = self.mass * self.variance
+        if self.kind in ("full", "tied"):
+            added = second + moment * np.eye(self.n_features)
+        else:
+            added = second + moment * (1 if self.kind == "diag" else self.n_features)
+        mass = np.append(mass, self.mass) if self.kind == "tied" else mass + self.mass
+        return mass, added if self.floor is None else self._raised(mass, added, self.floor)
+
+    def _raised(self, mass: Floats, second: Floats, floor: Floats) -> Floats:
+        """Second moments, raised where variances are below the floor in some direction."""
+        if self.kind == "spherical":
+            return np.maximum(second, mass * floor.sum())
+        if self.kind == "diag":
+            return np.maximum(second, mass[:, None] * floor)
+        total = np.array(mass.sum()) if self.kind == "tied" else mass[:, None, None]
+        unit = np.outer(np.sqrt(floor), np.sqrt(floor)) * total
+        values, axes = np.linalg.eigh((second + np.swapaxes(second, -1, -2)) / (2 * unit))
+        if np.all(values >= 1):
+            return second
+        raised = axes * np.maximum(values, 1.0)[..., None, :] @ np.swapaxes(axes, -1, -2)
+        return np.where((values.min(axis=-1) < 1)[..., None, None], raised * unit, second)
+
+
+@dataclass(frozen=True)
+class SharedShape:
+    """Shapes and volumes shrunk towards their common values by empirical Bayes.
+
+    Attributes
+    ----------
+    kind : {"full", "tied", "diag", "spherical"}
+        Of the covariances; one tied covariance stays what it is.
+    n_features : int
+    ghosts : Ghosts, optional
+        Added first.
+    """
+
+    kind: str
+    n_features: int
+    ghosts: Ghosts | None = None
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Masses (k,) and second moments about the means with the prior added; O(k d^3) for full covariances."""
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
+        if self.kind == "tied" or len(mass) == 1:
+            return mass, second
+        d = self.n_features
+        if self.kind == "spherical":
+            return mass, second * _volume_ratio(mass, second / (d * mass), d)
+        per_row = (slice(None),) + (None,) * (second.ndim - 1)
+        rows, volume, shape = self._shapes(mass, second)
+        pulled = second + (rows * volume)[per_row] * shape
+        return mass + rows, _volume_ratio(mass, volume, d)[per_row] * pulled
+
+    def rows(self, mass: Floats, second: Floats) -> float:
+        """How many rows the common shape counts for."""
+        if self.kind in ("tied", "spherical") or len(mass) == 1:
+            return 0.0
+        _, _, spread = _full_shapes(mass, second) if self.kind == "full" else _diagonal_shapes(mass, second)
+        return _rows(float(np.median(spread - 1 / mass)))
+
+    def _shapes(self, mass: Floats, second: Floats) -> tuple[float, Floats, Floats]:
+        """How many rows the common shape counts for, volumes (k,), and the common shape."""
+        volume, shape, spread = _full_shapes(mass, second) if self.kind == "full" else _diagonal_shapes(mass, second)
+        # Sampling alone makes a spread of 1 / n_k, the weighted mean of which is k / n.
+        rows = _rows(float(mass @ spread - len(mass)) / float(mass.sum())) if self.n_features > 1 else 0.0
+        return rows, volume, shape
+
+
+def rounding(x: Floats) -> Floats | None:
+    """Variance of the rounding error of the columns of x (n, d), shape (d,); None where no column was rounded.
+
+    A column counts as rounded where it has each value twice on average; its step is the smallest gap between values.
+    """
+    floor = np.zeros(x.shape[1])
+    for j, column in enumerate(x.T):
+        values = np.unique(column)
+        if 1 < len(values) <= len(column) / 2:
+            floor[j] = float(np.min(np.diff(values))) ** 2 / 12
+    # Where some columns were rounded, the others get a floor that does nothing, for a direction needs one in each.
+    return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None
+
+
+def _rows(variance: float) -> float:
+    """How many rows a common value counts for, about which the components vary so much."""
+    return min(1 / max(variance, 1 / MOST), MOST)
+
+
+def _full_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
+    """Volumes (k,), common shape (d, d), and squared distances (k,) from it per degree of freedom."""
+    values = second / mass[:, None, None]
+    d = values.shape[-1]
+    shape = second.sum(axis=0)
+    for _ in range(2):
+        shape = shape + 1e-9 * np.trace(shape) / d * np.eye(d)
+        inverse = np.linalg.inv(np.linalg.cholesky(shape))
+        white = inverse @ values @ inverse.T
+        volume = _positive(np.trace(white, axis1=1, axis2=2) / d)
+        shape = np.einsum("k,kij->ij", mass / volume, values) / mass.sum()
+    volume = _positive(
+        np.trace(np.linalg.solve(shape + 1e-9 * np.trace(shape) / d * np.eye(d), values), axis1=1, axis2=2) / d
+    )
+    off = white / np.trace(white, axis1=1, axis2=2)[:, None, None] * d - np.eye(d)
+    return volume, shape, np.sum(off**2, axis=(1, 2)) / max(d * (d + 1) - 2, 1)
+
+
+def _diagonal_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
+    """The same for variances: the common shape is (d,)."""
+    values = second / mass[:, None]
+    d = values.shape[-1]
+    shape = second.sum(axis=0)
+    for _ in range(2):
+        shape = shape + 1e-9 * shape.mean()
+        volume = _positive(np.mean(values / shape, axis=1))
+        shape = (mass / volume) @ values / mass.sum()
+    relative = values / (shape + 1e-9 * shape.mean())
+    volume = _positive(relative.mean(axis=1))
+    off = relative / volume[:, None] - 1
+    return volume, shape, np.sum(off**2, axis=1) / max(2 * (d - 1), 1)
+
+
+def _positive(volume: Floats) -> Floats:
+    return np.asarray(np.maximum(volume, LEAST_VOLUME * volume.max() + 1e-300))
+
+
+def _volume_ratio(mass: Floats, volume: Floats, d: int) -> Floats:
+    """By how much volumes (k,) change when they shrink towards their geometric mean."""
+    log_volume = np.log(_positive(volume))
+    typical = float(np.average(log_volume, weights=mass))
+    # The logarithm of a volume has the sampling variance 2 / (d n_k).
+    variance = float(np.average((log_volume - typical) ** 2, weights=mass)) - 2 * len(mass) / (d * float(mass.sum()))
+    rows = _rows(variance * d / 2)
+    return np.asarray((mass + rows * np.exp(typical - log_volume)) / (mass + rows))

@@ -1,0 +1,245 @@
+"""What there is to gain by making two components of one.
+
+For every component the rows that it has a share in are divided along a direction, and a few EM steps of two components
+follow on these rows alone. The gain is exact: the rise of the mean log likelihood when the two take the place of the
+one, all else kept. Rows count with their share: looking only at rows that are most probably of the component would see
+a cut-off Gaussian, whose edges look like structure.
+
+Two directions are tried: the one in which the rows vary most, and the one in which they look least like a Gaussian
+(FastICA, Hyvarinen 1999, started at the direction of least fourth moment); a fit that covers two thin clusters side by
+side shows only in the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from scoremix.arrays import Floats, like
+from scoremix.learning.em import Prior
+from scoremix.learning.merges import LARGEST, LEAST
+from scoremix.learning.posterior import Posterior, batches
+from scoremix.models.covariance import LOG_2PI, Covariance
+from scoremix.models.mixture import Mixture
+
+MEMBER = 0.05
+"""Rows of which a component has a smaller share are not looked at."""
+
+FEWEST = 4
+"""A component of fewer rows is not split."""
+
+STEPS = 6
+"""EM steps of the two."""
+
+TURNS, ICA_TURNS = 6, 8
+"""Iterations of the power method and of FastICA."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The best division found of every component.
+
+    Attributes
+    ----------
+    gain : ndarray of shape (k,)
+        Nats per sample; 0 where a component has too few rows.
+    held_out : ndarray of shape (k,) or None
+        The same by two-fold cross-validation, against one component fitted to the same half.
+    first, second : Mixture
+        The two of every component.
+    """
+
+    gain: Floats
+    held_out: Floats | None
+    first: Mixture
+    second: Mixture
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows of some components, padded: offsets (g, m, d) from the means; the rest (g, m)."""
+
+    parent: Mixture
+    offsets: Floats
+    share: Floats  # the component's share of a row
+    weight: Floats  # of the row; 0 where padded
+    log_parent: Floats  # log w N of the component
+
+
+_Direction = Callable[[_Group, Floats], Floats]
+"""Coordinates (g, m) of the rows, from masses (g, m)."""
+
+
+def split_gains(posterior: Posterior, prior: Prior, reg: float, fold: Floats | None = None) -> Splits:
+    """Try to split every component.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    prior : Prior
+        Of the covariances of the two.
+    reg : float
+        Added to their variances.
+    fold : ndarray of shape (n,), optional
+        0 or 1 for every row: also return held-out gains.
+
+    Returns
+    -------
+    Splits
+
+    Notes
+    -----
+    O(n d^2) per direction and step, for all components together.
+    """
+    rows, mixture, k = posterior.rows, posterior.mixture, posterior.mixture.n_components
+    component, row = np.nonzero(posterior.shares.T > MEMBER)
+    starts = np.searchsorted(component, np.arange(k + 1))
+    sizes = np.diff(starts)
+    gain, held_out = np.zeros(k), np.zeros(k)
+    first, second = (_Collected(mixture) for _ in range(2))
+    for batch in batches(starts[:-1], np.where(sizes > FEWEST, sizes, 0), mixture.n_features):
+        at, mine = row[batch.index], batch.items
+        share = posterior.shares[at, mine[:, None]]
+        group = _Group(
+            mixture.take(mine),
+            rows.x[at] - like(mixture.means[mine], rows.x)[:, None, :],
+            share,
+            rows.weight[at] * batch.valid,
+            np.log(share) + posterior.log_density[at],
+        )
+        chosen = _best_split(group, prior, reg, None if fold is None else fold[at])
+        gain[mine], held_out[mine] = chosen[:2]
+        first.put(mine, chosen[2])
+        second.put(mine, chosen[3])
+    total = rows.total
+    return Splits(gain / total, None if fold is None else held_out / total, first.mixture(), second.mixture())
+
+
+class _Collected:
+    """Components that come in groups, put in the places of their parents."""
+
+    def __init__(self, parent: Mixture) -> None:
+        self._covariance = parent.covariance
+        self._weights, self._means = parent.weights / 2, parent.means.copy()
+        self._values = parent.covariance.values.copy()
+
+    def put(self, where: Floats, part: Mixture) -> None:
+        self._weights[where], self._means[where] = part.weights, part.means
+        if self._covariance.kind != "tied":
+            self._values[where] = part.covariance.values
+
+    def mixture(self) -> Mixture:
+        return Mixture(self._weights, self._means, self._covariance.with_values(self._values))
+
+
+def _best_split(
+    group: _Group, prior: Prior, reg: float, fold: Floats | None
+) -> tuple[Floats, Floats, Mixture, Mixture]:
+    """The better of the two directions, component by component."""
+    best: tuple[Floats, Floats, Mixture, Mixture] | None = None
+    for direction in (_principal, _least_gaussian):
+        pair = _two(group, direction, group.weight, prior, reg)
+        gain = np.sum(group.weight * _log_rise(group, pair.log_joint), axis=1, dtype=np.float64)
+        held_out = gain if fold is None else _held_out(group, direction, fold, prior, reg)
+        if best is None:
+            best = (gain, held_out, pair.first, pair.second)
+            continue
+        better = held_out > best[1]
+        collected = []
+        for old, new in ((best[2], pair.first), (best[3], pair.second)):
+            mixed = _Collected(old)
+            mixed.put(np.arange(len(better)), old)
+            mixed.put(better, new.take(np.flatnonzero(better)))
+            collected.append(mixed.mixture())
+        best = (np.where(better, gain, best[0]), np.where(better, held_out, best[1]), *collected)
+    assert best is not None
+    return best
+
+
+def _log_rise(group: _Group, log_joint: Floats) -> Floats:
+    """Change of the log density of every row when the component is replaced."""
+    ratio = np.exp(np.clip(log_joint - group.log_parent, -LARGEST, LARGEST))
+    return np.log(np.maximum(1 - group.share + group.share * ratio, LEAST))
+
+
+def _held_out(group: _Group, direction: _Direction, fold: Floats, prior: Prior, reg: float) -> Floats:
+    """Gain over one component, both fitted on one half of the rows and evaluated at the other."""
+    total = np.zeros(len(group.weight))
+    for half in (0, 1):
+        inside = group.weight * (fold == half)
+        pair = _two(group, direction, inside, prior, reg)
+        log_one = _fitted(group, group.share * inside, 1.0, prior, reg)[1]
+        rise = _log_rise(group, pair.log_joint) - _log_rise(group, log_one)
+        total += np.sum((group.weight - inside) * rise, axis=1, dtype=np.float64)
+    return total
+
+
+@dataclass(frozen=True)
+class _Pair:
+    first: Mixture
+    second: Mixture
+    log_joint: Floats
+
+
+def _two(group: _Group, direction: _Direction, weight: Floats, prior: Prior, reg: float) -> _Pair:
+    """EM of two components on the rows that have weight."""
+    mass = group.share * weight
+    side = (direction(group, mass) > 0).astype(mass.dtype)
+    total = np.maximum(mass.sum(axis=1), LEAST)
+    for _ in range(STEPS):
+        first, log_first = _fitted(group, mass * side, total, prior, reg)
+        second, log_second = _fitted(group, mass * (1 - side), total, prior, reg)
+        side = expit(log_first - log_second)
+    return _Pair(first, second, np.logaddexp(log_first, log_second))
+
+
+def _fitted(group: _Group, mass: Floats, total: Floats | float, prior: Prior, reg: float) -> tuple[Mixture, Floats]:
+    """One component per group of rows, from the rows' masses; and its log joint density at all of them."""
+    g, _, d = group.offsets.shape
+    sums = mass.sum(axis=1, dtype=np.float64)
+    safe = np.maximum(sums, LEAST)
+    weights = np.maximum(sums / total, 1e-6) * group.parent.weights if np.ndim(total) else group.parent.weights
+    shift = (mass[:, None, :] @ group.offsets)[:, 0, :] / safe[:, None]
+    offsets = group.offsets - like(shift, mass)[:, None, :]
+    covariance: Covariance = group.parent.covariance
+    if covariance.kind != "tied":
+        covariance = covariance.fitted(*prior.add(safe, covariance.moment(offsets, mass)), reg)
+    white = covariance.whiten(offsets)
+    constant = np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(g, d))
+    log_joint = like(constant, mass)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white)
+    return Mixture(weights, group.parent.means + shift, covariance), log_joint
+
+
+def _principal(group: _Group, mass: Floats) -> Floats:
+    """Coordinates (g, m) along the direction of largest variance, from the centre."""
+    scatter = np.swapaxes(group.offsets, 1, 2) @ (group.offsets * mass[:, :, None])
+    # The power method starts at the columns of largest variance, which are never orthogonal to what it looks for.
+    largest = np.argmax(np.diagonal(scatter, axis1=1, axis2=2), axis=1)
+    direction = scatter[np.arange(len(scatter)), :, largest][:, :, None]
+    for _ in range(TURNS):
+        direction = scatter @ (direction / (np.linalg.norm(direction, axis=1, keepdims=True) + LEAST))
+    return _along(group.offsets, direction, mass)
+
+
+def _least_gaussian(group: _Group, mass: Floats) -> Floats:
+    """Coordinates (g, m) along a direction of locally least Gaussian shape, from the centre."""
+    white = group.parent.covariance.whiten(group.offsets)
+    share = mass / np.maximum(mass.sum(axis=1, keepdims=True), LEAST)
+    lengths = np.einsum("gmd,gmd->gm", white, white)
+    fourth = np.swapaxes(white, 1, 2) @ (white * (lengths * share)[:, :, None])
+    direction = np.linalg.eigh(fourth)[1][:, :, :1]  # of least fourth moment: two humps
+    for _ in range(ICA_TURNS):
+        bent = np.tanh((white @ direction)[:, :, 0])
+        slope = np.sum(share * (1 - bent**2), axis=1)[:, None, None]
+        direction = np.swapaxes(white, 1, 2) @ (share * bent)[:, :, None] - slope * direction
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True) + LEAST
+    return _along(white, direction, mass)
+
+
+def _along(offsets: Floats, direction: Floats, mass: Floats) -> Floats:
+    along = (offsets @ direction)[:, :, 0]
+    centre = np.sum(along * mass, axis=1) / np.maximum(mass.sum(axis=1), LEAST)
+    return np.asarray(along - centre[:, None])
