@@ -15,17 +15,19 @@ ROOT = Path(scoremix.__file__).parent
 
 FLOORS = (
     "arrays paths terminal learning models samples",
-    "noise features samples.source samples.formats",
+    "noise features learning.shrinkage samples.source samples.formats",
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
     "models.piecewise models.joint learning.warm_starts learning.selection learning.noise_scale"
     " evaluation.estimate evaluation.gaussian_truth",
     "models.ladder models.mixture evaluation.continuous_truth sampling.reverse",
-    "learning.score_regression learning.acceleration sampling.draw sampling models.split_tree storage"
-    " estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
+    "learning.score_regression learning.acceleration learning.posterior sampling.draw sampling models.split_tree"
+    " storage estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
     "learning.clusters learning.em evaluation",
-    "learning.seeding learning.missing learning.stepwise estimators.model_file",
-    "estimators.diffusion_mixture estimators.mixture_inputs",
-    "estimators.mixture_file",
+    "learning.seeding learning.missing learning.stepwise learning.merges estimators.model_file",
+    "learning.splits estimators.diffusion_mixture estimators.mixture_inputs",
+    "learning.moves estimators.mixture_file",
+    "learning.global_start",
+    "learning.component_number",
     "estimators.gaussian_mixture",
     "estimators plots summary",
     "demo scoremix",

@@ -28,6 +28,9 @@ class FittedMixture(Protocol):
     n_iter_: int
     lower_bound_: float
     lower_bounds_: list[float]
+    split_gain_: float
+    merge_cost_: float
+    selection_path_: list[tuple[str, int, float]]
     weights_: NDArray[Any]
     _mixture: Mixture
     _n_batches: int
@@ -54,6 +57,7 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
         "converged": bool(model.converged_),
         "n_iter": int(model.n_iter_),
         "n_batches": model._n_batches,
+        "selection_path": [list(step) for step in model.selection_path_],
         "feature_names": None if names is None else [str(name) for name in names],
     }
     arrays: Arrays = {
@@ -62,6 +66,7 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
         "covariances": mixture.covariance.values,
         "lower_bound": np.array(model.lower_bound_, dtype=np.float64),  # may be infinite, which JSON has no word for
         "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
+        "optimality": np.array([model.split_gain_, model.merge_cost_], dtype=np.float64),
     }
     arrays |= {f"params.{name}": np.asarray(value) for name, value in starts.items() if value is not None}
     return header, arrays
@@ -93,6 +98,8 @@ def unpack_mixture(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, An
             "n_batches": int(header["n_batches"]),
             "lower_bound": float(arrays["lower_bound"]),
             "lower_bounds": [float(bound) for bound in arrays["lower_bounds"]],
+            "optimality": tuple(float(value) for value in arrays["optimality"]),
+            "selection_path": [(str(step), int(k), float(value)) for step, k, value in header["selection_path"]],
             "names": None if names is None else np.array(names, dtype=object),
         }
     except (KeyError, TypeError, AttributeError) as error:

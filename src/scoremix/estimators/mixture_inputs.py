@@ -19,7 +19,7 @@ from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Source
 
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
-INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
+INIT_PARAMS = ("global", "diffusion", "kmeans", "k-means++", "random", "random_from_data")
 ACCELERATIONS = ("squarem", "anderson")
 
 SCAN_ROWS = 16384
@@ -38,7 +38,11 @@ def check_mixture_parameters(params: Mapping[str, Any]) -> None:
     check_choice("init_params", params["init_params"], INIT_PARAMS)
     if params["acceleration"] is not None:
         check_choice("acceleration", params["acceleration"], ACCELERATIONS)
-    for name, least in (("n_components", 1), ("n_init", 1), ("max_iter", 0), ("verbose_interval", 1)):
+    if params["covariance_prior"] is not None:
+        check_choice("covariance_prior", params["covariance_prior"], ("auto", "shared"))
+    check_choice("criterion", params["criterion"], ("density", "clusters"))
+    _check_number_of_components(params)
+    for name, least in (("max_components", 1), ("n_init", 1), ("max_iter", 0), ("verbose_interval", 1)):
         check_number(name, params[name], at_least=least, integer=True)
     for name in ("tol", "reg_covar"):
         check_number(name, params[name], at_least=0)
@@ -49,6 +53,19 @@ def check_mixture_parameters(params: Mapping[str, Any]) -> None:
     missing = params["missing_values"]
     if missing is not None and not (isinstance(missing, Real) and np.isnan(float(missing))):
         raise ValueError(f"missing_values={missing!r} is not known: choose None or numpy.nan.")
+
+
+def _check_number_of_components(params: Mapping[str, Any]) -> None:
+    """A number, or "auto", for which no start can be given."""
+    k = params["n_components"]
+    if isinstance(k, str) and k != "auto":
+        raise ValueError(f'n_components={k!r} is not known: give a whole number >= 1, or "auto".')
+    if not isinstance(k, str):
+        check_number("n_components", k, at_least=1, integer=True)
+        return
+    given = [name for name in ("weights_init", "means_init", "precisions_init") if params[name] is not None]
+    if given:
+        raise ValueError(f'{given[0]} is given with n_components="auto", which finds its own start: give the number.')
 
 
 def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_rows: int = 1) -> Array:

@@ -2,15 +2,17 @@
 
 Every component is charged for what it may learn by chance, in nats per sample, and moves are accepted by the mean log
 likelihood minus the charges. Two charges are used. The Bayesian information criterion, ``q log n / 2n`` for ``q``
-parameters, stops a mixture from growing, and lets it shrink. It charges a small component as if all rows spoke of it;
-the minimum message length ``((q - 1) log(n w) + log n) / 2n`` (Figueiredo and Jain, 2002) charges by the component's own
-rows, so it finds small components; but it is too lenient to be used alone: a split must gain on held-out rows as well.
+parameters, stops a mixture from growing, and lets it shrink. It charges a small component as if all rows spoke of it.
+The minimum message length ``((q - 1) log(n w) + log n) / 2n`` (Figueiredo and Jain, 2002) charges by the component's
+own rows, so it finds small components; but it is too lenient to be used alone: a split must gain on held-out rows too.
+Parameters of a shape that all components share (`scoremix.learning.shrinkage`) are charged only as far as a component's
+own rows decide them; else small components in many dimensions could never pay for their matrices.
 
 1. Over-cover: three times as many seeds, until merging what is not worth its charge leaves few of them.
 2. Prune: merges and deletions in batches, each kept if the charged likelihood rises.
 3. Splits worth their charge, and moves as with a fixed number.
 4. The same upwards with the lenient charge, where the held-out gain is positive.
-5. One component less, one more, each fitted until it converges.
+5. One component less, one more, one alone, each fitted until it converges.
 """
 
 from __future__ import annotations
@@ -109,12 +111,12 @@ class Number:
 
     def bic(self, weights: Floats) -> Floats:
         """Charge of the Bayesian information criterion."""
-        return self._free(weights) * (np.log(self.n_total) / (2 * self.n_total) + self._chance)
+        return np.asarray(self._free(weights) * (np.log(self.n_total) / (2 * self.n_total) + self._chance))
 
     def mml(self, weights: Floats) -> Floats:
         """Charge of the minimum message length."""
         free, own = self._free(weights), np.log(np.maximum(self.n_total * np.asarray(weights), 2.0))
-        return ((free - 1) * own + np.log(self.n_total)) / (2 * self.n_total) + self._chance * free
+        return np.asarray(((free - 1) * own + np.log(self.n_total)) / (2 * self.n_total) + self._chance * free)
 
     def _free(self, weights: Floats) -> Floats:
         """Parameters of components of some weights: of a shape that is shared only what the own rows decide."""
@@ -188,7 +190,7 @@ def component_number(
     state = grown(number, state, number.mml, held_out=True)
     state = rechecked(number, number.em(state.mixture, POLISH, 1e-5), number.mml)
     state = clustered(number, state, number.mml) if clusters else state
-    return state.mixture.scaled(scale, origin), number.path
+    return state.mixture.scaled(scale, origin).sorted(), number.path
 
 
 def over_cover(rows: Rows, kind: str, n_total: float, most: int, rng: np.random.Generator) -> tuple[Number, Mixture]:
@@ -197,7 +199,7 @@ def over_cover(rows: Rows, kind: str, n_total: float, most: int, rng: np.random.
     n_free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1, "spherical": d + 2}.get(kind, d + 1)
     limit = min(n // max(5, d + 1 if kind == "full" else 0), len(np.unique(rows.x, axis=0)), 10 * most)
     limit, seeds = max(1, limit), FIRST_SEEDS
-    fold = rng.integers(0, 2, n).astype(np.float32)
+    fold = np.asarray(rng.integers(0, 2, n), dtype=np.float64)
     while True:
         seeds = min(seeds, limit)
         centers = lloyd(rows.x, d2_seeds(rows.x, seeds, rng), rng, 3)

@@ -269,9 +269,8 @@ def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0, prior: 
     if prior is not None:
         base, second = prior.add(base, second)
     covariance = mixture.covariance.fitted(base, second, reg)
-    if mixture.covariance.kind != "tied":
-        if not np.all(alive):
-            covariance = _keep(covariance, mixture.covariance, ~alive)
+    if mixture.covariance.kind != "tied" and not np.all(alive):
+        covariance = _keep(covariance, mixture.covariance, ~alive)
     return Mixture(mass / mass.sum(), means, covariance.guarded(COLLAPSED))
 
 

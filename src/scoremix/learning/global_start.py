@@ -57,7 +57,12 @@ LEVELS, STEPS = 16, 20
 
 
 def global_start(
-    source: Source, n_components: int, kind: str, rng: np.random.Generator, *, noise: bool = False
+    source: Source,
+    n_components: int,
+    kind: str,
+    rng: np.random.Generator,
+    *,
+    noise: bool = False,
 ) -> Mixture:
     """Find the start from which EM reaches the best optimum.
 
@@ -96,7 +101,13 @@ def global_start(
     if len(rows.x) < len(everything.x):
         search = replace(search, rows=everything.like(search.rows))
         mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES).mixture
-    return search.em(mixture, POLISH, POLISH_TOLERANCE).scaled(scale, origin)
+    return search.em(mixture, POLISH, POLISH_TOLERANCE).scaled(scale, origin).sorted()
+
+
+def shared_prior(source: Source, kind: str) -> SharedShape:
+    """The prior of the fit to all rows: no ghosts, but the rounding of the data."""
+    rows = rows_of(source, CHECK_ROWS, np.random.default_rng(0))
+    return SharedShape(kind, source.n_features, Ghosts(kind, source.n_features, floor=rounding(rows.x)))
 
 
 def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
@@ -206,4 +217,4 @@ def annealed_centers(rows: Rows, n_components: int, variance: float, rng: np.ran
         for _ in range(STEPS):
             expected = expectation(noisy, Mixture(equal, centers, covariance), 1)
             centers = centers + expected.first / (expected.mass + 1e-9)[:, None]
-    return centers
+    return np.asarray(centers)

@@ -67,8 +67,8 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
 
     Notes
     -----
-    ``-sum_n v_n log(1 - r_ni - r_nj + w_m N_m(x_n) / p(x_n))`` with weights v of the rows, over their sum; O(q n d^2) with
-    q pairs per component.
+    ``-sum_n v_n log(1 - r_ni - r_nj + w_m N_m(x_n) / p(x_n))`` with weights v of the rows, over their sum.
+    O(q n d^2) with q pairs per component.
     """
     rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
     pairs = merged(mixture, i, j)

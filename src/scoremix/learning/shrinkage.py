@@ -1,13 +1,16 @@
 """Priors of covariances: what small components borrow from the others.
 
 Components of few rows overfit their covariances, and maximum likelihood likes it: the held-out likelihood falls while
-the likelihood rises. Restarts and early stopping hide this; shrinkage cures it. `SharedShape` is empirical Bayes. Each
-covariance is a volume times a shape (of unit volume). Shapes shrink towards the common shape, and volumes towards the
-common volume, each as strongly as the components are found to be alike: with ``t2`` the variance between components
-that is left after the sampling noise of order ``1 / n_k`` is taken off, the common value counts as ``1 / t2`` rows.
-Where components differ, or rows are many, nothing changes; nothing depends on units, nor on scales that differ from
-component to component. `Ghosts` is a row or so of a small variance, for components that have hardly any of their own; and the least variance
-of data that were rounded, which the likelihood would otherwise pile up on single values.
+the likelihood rises. Restarts and early stopping hide this; shrinkage cures it.
+
+`SharedShape` is empirical Bayes. Each covariance is a volume times a shape (of unit volume). Shapes shrink towards the
+common shape, and volumes towards the common volume, each as strongly as the components are found to be alike: with
+``t2`` the variance between components that is left after the sampling noise of order ``1 / n_k`` is taken off, the
+common value counts as ``1 / t2`` rows. Where components differ, or rows are many, nothing changes; nothing depends on
+units, nor on scales that differ from component to component.
+
+`Ghosts` is a row or so of a small variance, for components that have hardly any of their own; and the least variance of
+data that were rounded, which the likelihood would otherwise pile up on single values.
 """
 
 from __future__ import annotations
@@ -20,6 +23,12 @@ from scoremix.arrays import Floats
 
 MOST = 1000.0
 """Rows that a common value counts for, at most."""
+
+CATEGORIES = 10
+"""A column of fewer values is not a measurement that was rounded."""
+
+SINGULAR = 1e-9
+"""What is added to the diagonal of the common shape, relative to it."""
 
 LEAST_VOLUME = 1e-12
 """Smallest volume relative to the largest: what is flat has one all the same."""
@@ -61,16 +70,16 @@ class Ghosts:
     def _raised(self, mass: Floats, second: Floats, floor: Floats) -> Floats:
         """Second moments, raised where variances are below the floor in some direction."""
         if self.kind == "spherical":
-            return np.maximum(second, mass * floor.sum())
+            return np.asarray(np.maximum(second, mass * floor.sum()))
         if self.kind == "diag":
-            return np.maximum(second, mass[:, None] * floor)
+            return np.asarray(np.maximum(second, mass[:, None] * floor))
         total = np.array(mass.sum()) if self.kind == "tied" else mass[:, None, None]
         unit = np.outer(np.sqrt(floor), np.sqrt(floor)) * total
         values, axes = np.linalg.eigh((second + np.swapaxes(second, -1, -2)) / (2 * unit))
         if np.all(values >= 1):
             return second
         raised = axes * np.maximum(values, 1.0)[..., None, :] @ np.swapaxes(axes, -1, -2)
-        return np.where((values.min(axis=-1) < 1)[..., None, None], raised * unit, second)
+        return np.asarray(np.where((values.min(axis=-1) < 1)[..., None, None], raised * unit, second))
 
 
 @dataclass(frozen=True)
@@ -122,12 +131,13 @@ class SharedShape:
 def rounding(x: Floats) -> Floats | None:
     """Variance of the rounding error of the columns of x (n, d), shape (d,); None where no column was rounded.
 
-    A column counts as rounded where it has each value twice on average; its step is the smallest gap between values.
+    A column counts as rounded where it has each value twice on average, and is no list of categories; its step is the
+    smallest gap between values.
     """
     floor = np.zeros(x.shape[1])
     for j, column in enumerate(x.T):
         values = np.unique(column)
-        if 1 < len(values) <= len(column) / 2:
+        if CATEGORIES <= len(values) <= len(column) / 2:
             floor[j] = float(np.min(np.diff(values))) ** 2 / 12
     # Where some columns were rounded, the others get a floor that does nothing, for a direction needs one in each.
     return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None
@@ -143,17 +153,19 @@ def _full_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
     values = second / mass[:, None, None]
     d = values.shape[-1]
     shape = second.sum(axis=0)
-    for _ in range(2):
-        shape = shape + 1e-9 * np.trace(shape) / d * np.eye(d)
-        inverse = np.linalg.inv(np.linalg.cholesky(shape))
+    for _ in range(3):  # volumes depend on the shape, and it on them; the last turn is for the distances
+        inverse = np.linalg.inv(np.linalg.cholesky(_regular(shape)))
         white = inverse @ values @ inverse.T
         volume = _positive(np.trace(white, axis1=1, axis2=2) / d)
-        shape = np.einsum("k,kij->ij", mass / volume, values) / mass.sum()
-    volume = _positive(
-        np.trace(np.linalg.solve(shape + 1e-9 * np.trace(shape) / d * np.eye(d), values), axis1=1, axis2=2) / d
-    )
-    off = white / np.trace(white, axis1=1, axis2=2)[:, None, None] * d - np.eye(d)
-    return volume, shape, np.sum(off**2, axis=(1, 2)) / max(d * (d + 1) - 2, 1)
+        used, shape = shape, np.einsum("k,kij->ij", mass / volume, values) / mass.sum()
+    off = white / volume[:, None, None] - np.eye(d)
+    return volume, used, np.sum(off**2, axis=(1, 2)) / max(d * (d + 1) - 2, 1)
+
+
+def _regular(shape: Floats) -> Floats:
+    """A matrix with enough on its diagonal to be numerically positive, whatever the units of the columns."""
+    diagonal = np.diagonal(shape)
+    return shape + np.diag(np.where(diagonal > 0, SINGULAR * diagonal, 1.0))
 
 
 def _diagonal_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
@@ -161,18 +173,16 @@ def _diagonal_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floa
     values = second / mass[:, None]
     d = values.shape[-1]
     shape = second.sum(axis=0)
-    for _ in range(2):
-        shape = shape + 1e-9 * shape.mean()
-        volume = _positive(np.mean(values / shape, axis=1))
-        shape = (mass / volume) @ values / mass.sum()
-    relative = values / (shape + 1e-9 * shape.mean())
-    volume = _positive(relative.mean(axis=1))
-    off = relative / volume[:, None] - 1
-    return volume, shape, np.sum(off**2, axis=1) / max(2 * (d - 1), 1)
+    for _ in range(3):
+        white = values / np.where(shape > 0, shape, 1.0)
+        volume = _positive(np.mean(white, axis=1))
+        used, shape = shape, (mass / volume) @ values / mass.sum()
+    off = white / volume[:, None] - 1
+    return volume, used, np.sum(off**2, axis=1) / max(2 * (d - 1), 1)
 
 
 def _positive(volume: Floats) -> Floats:
-    return np.asarray(np.maximum(volume, LEAST_VOLUME * volume.max() + 1e-300))
+    return np.asarray(np.maximum(volume, max(LEAST_VOLUME * float(volume.max()), 1e-300)))
 
 
 def _volume_ratio(mass: Floats, volume: Floats, d: int) -> Floats:

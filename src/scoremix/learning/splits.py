@@ -21,7 +21,7 @@ from scipy.special import expit
 from scoremix.arrays import Floats, like
 from scoremix.learning.em import Prior
 from scoremix.learning.merges import LARGEST, LEAST
-from scoremix.learning.posterior import Posterior, batches
+from scoremix.learning.posterior import Batch, Ints, Posterior, batches
 from scoremix.models.covariance import LOG_2PI, Covariance
 from scoremix.models.mixture import Mixture
 
@@ -98,24 +98,34 @@ def split_gains(posterior: Posterior, prior: Prior, reg: float, fold: Floats | N
     component, row = np.nonzero(posterior.shares.T > MEMBER)
     starts = np.searchsorted(component, np.arange(k + 1))
     sizes = np.diff(starts)
-    gain, held_out = np.zeros(k), np.zeros(k)
-    first, second = (_Collected(mixture) for _ in range(2))
+    gain, judged = np.zeros(k), np.full(k, -np.inf)
+    first, second = _Collected(mixture), _Collected(mixture)
     for batch in batches(starts[:-1], np.where(sizes > FEWEST, sizes, 0), mixture.n_features):
-        at, mine = row[batch.index], batch.items
-        share = posterior.shares[at, mine[:, None]]
-        group = _Group(
-            mixture.take(mine),
-            rows.x[at] - like(mixture.means[mine], rows.x)[:, None, :],
-            share,
-            rows.weight[at] * batch.valid,
-            np.log(share) + posterior.log_density[at],
-        )
-        chosen = _best_split(group, prior, reg, None if fold is None else fold[at])
-        gain[mine], held_out[mine] = chosen[:2]
-        first.put(mine, chosen[2])
-        second.put(mine, chosen[3])
-    total = rows.total
-    return Splits(gain / total, None if fold is None else held_out / total, first.mixture(), second.mixture())
+        group = _group(posterior, batch, row[batch.index])
+        for direction in (_principal, _least_gaussian):
+            pair = _two(group, direction, group.weight, prior, reg)
+            rise = np.asarray(np.sum(group.weight * _log_rise(group, pair.log_joint), axis=1, dtype=np.float64))
+            value: Floats = rise if fold is None else _held_out(group, direction, fold[row[batch.index]], prior, reg)
+            better = np.flatnonzero(value > judged[batch.items])
+            where = batch.items[better]
+            gain[where], judged[where] = rise[better], value[better]
+            first.put(where, pair.first.take(better))
+            second.put(where, pair.second.take(better))
+    judged = np.where(np.isfinite(judged), judged, 0.0) / rows.total
+    return Splits(gain / rows.total, None if fold is None else judged, first.mixture(), second.mixture())
+
+
+def _group(posterior: Posterior, batch: Batch, at: Ints) -> _Group:
+    """The rows of a batch of components; `at` says which, (g, m)."""
+    rows, mixture = posterior.rows, posterior.mixture.take(batch.items)
+    share = posterior.shares[at, batch.items[:, None]]
+    return _Group(
+        mixture,
+        rows.x[at] - like(mixture.means, rows.x)[:, None, :],
+        share,
+        rows.weight[at] * batch.valid,
+        np.log(share) + posterior.log_density[at],
+    )
 
 
 class _Collected:
@@ -126,37 +136,13 @@ class _Collected:
         self._weights, self._means = parent.weights / 2, parent.means.copy()
         self._values = parent.covariance.values.copy()
 
-    def put(self, where: Floats, part: Mixture) -> None:
+    def put(self, where: Ints, part: Mixture) -> None:
         self._weights[where], self._means[where] = part.weights, part.means
         if self._covariance.kind != "tied":
             self._values[where] = part.covariance.values
 
     def mixture(self) -> Mixture:
         return Mixture(self._weights, self._means, self._covariance.with_values(self._values))
-
-
-def _best_split(
-    group: _Group, prior: Prior, reg: float, fold: Floats | None
-) -> tuple[Floats, Floats, Mixture, Mixture]:
-    """The better of the two directions, component by component."""
-    best: tuple[Floats, Floats, Mixture, Mixture] | None = None
-    for direction in (_principal, _least_gaussian):
-        pair = _two(group, direction, group.weight, prior, reg)
-        gain = np.sum(group.weight * _log_rise(group, pair.log_joint), axis=1, dtype=np.float64)
-        held_out = gain if fold is None else _held_out(group, direction, fold, prior, reg)
-        if best is None:
-            best = (gain, held_out, pair.first, pair.second)
-            continue
-        better = held_out > best[1]
-        collected = []
-        for old, new in ((best[2], pair.first), (best[3], pair.second)):
-            mixed = _Collected(old)
-            mixed.put(np.arange(len(better)), old)
-            mixed.put(better, new.take(np.flatnonzero(better)))
-            collected.append(mixed.mixture())
-        best = (np.where(better, gain, best[0]), np.where(better, held_out, best[1]), *collected)
-    assert best is not None
-    return best
 
 
 def _log_rise(group: _Group, log_joint: Floats) -> Floats:

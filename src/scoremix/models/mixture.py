@@ -65,6 +65,10 @@ class Mixture:
         """Some components, with the weights they have here."""
         return Mixture(self.weights[components], self.means[components], self.covariance.take(components))
 
+    def sorted(self) -> Mixture:
+        """The same mixture, components numbered by the first coordinate of their means."""
+        return self.take(np.lexsort(self.means.T[::-1]))
+
     def scaled(self, scale: Floats, origin: Floats) -> Mixture:
         """The mixture of ``scale * x + origin``."""
         return Mixture(self.weights, self.means * scale + origin, self.covariance.scaled(scale))
