@@ -493,8 +493,8 @@ class Diagonal:
         return np.asarray(sums[:, d + 1 :] - 2 * first * delta + mass * delta**2)
 
     def fitted(self, mass: Floats, second: Floats, reg: float) -> Diagonal:
-        """Second moments per unit of mass."""
-        return Diagonal(second / mass[:, None] + reg)
+        """Second moments per unit of mass; in single precision rounding may make one of them negative."""
+        return Diagonal(np.maximum(second, 0.0) / mass[:, None] + reg)
 
     def plus(self, variance: float) -> Diagonal:
         """Adds to every variance."""
@@ -604,8 +604,8 @@ class Spherical:
         return np.asarray(sums[:, d + 1] - 2 * np.sum(first * delta, axis=1) + mass * np.sum(delta**2, axis=1))
 
     def fitted(self, mass: Floats, second: Floats, reg: float) -> Spherical:
-        """Second moments per unit of mass and column."""
-        return Spherical(second / (self.n_features * mass) + reg, self.n_features)
+        """Second moments per unit of mass and column; in single precision rounding may make one of them negative."""
+        return Spherical(np.maximum(second, 0.0) / (self.n_features * mass) + reg, self.n_features)
 
     def plus(self, variance: float) -> Spherical:
         """Adds to every variance."""
