@@ -138,7 +138,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     n_components_ : int
         Number of components k.
     split_gain_ : float
-        What splitting a component would gain, at most, in nats per sample (measured on at most 20,000 rows, or 200 per
+        What splitting a component would gain, at most, in nats per sample (measured on at most 10,000 rows, or 200 per
         component; NaN after `partial_fit`).
     merge_cost_ : float
         What merging two would cost, at least; infinite for one component. A split gain well below it tells that no

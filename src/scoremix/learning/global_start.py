@@ -37,7 +37,7 @@ ROWS, ROWS_PER_COMPONENT = 2000, 100
 ALL_ROWS, ALL_ROWS_PER_COMPONENT = 100_000, 200
 """Beyond so many rows the last moves are made on a sample as well."""
 
-CHECK_ROWS, CHECK_ROWS_PER_COMPONENT = 20_000, 200
+CHECK_ROWS, CHECK_ROWS_PER_COMPONENT = 10_000, 200
 """Rows on which optimality is checked, at most."""
 
 LAST_ROUNDS, LAST_FAILURES = 6, 2
@@ -114,7 +114,7 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     """What the best split of a component would gain, and the cheapest merge of two would cost, in nats per sample.
 
     A fit whose split gain exceeds its merge cost can probably be improved by a move. Both are measured on all rows, or
-    on a sample of 20,000, or 200 per component, where these are more.
+    on a sample of 10,000, or 200 per component, where these are more.
 
     Parameters
     ----------
@@ -135,7 +135,9 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     variances = np.trace(local.covariances, axis1=1, axis2=2) / d
     rows = rows.single() if variances.min() > RESOLUTION else rows
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding(rows.x))
-    offers = Offers.of(Search(rows, REG * float(np.median(variances)), ghosts, ghosts), rows.posterior(local))
+    offers = Offers.of(
+        Search(rows, REG * float(np.median(variances)), SharedShape(kind, d, ghosts)), rows.posterior(local)
+    )
     return float(offers.gains.max()), float(offers.costs[0]) if len(offers.costs) else np.inf
 
 
@@ -180,7 +182,7 @@ def search_on(rows: Rows, centers: Floats, kind: str) -> Search:
     typical = max(typical, 1e-12)
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * typical, 1.0, rounding(rows.x))
     rows = rows.single() if smallest > RESOLUTION else rows
-    return Search(rows, REG * typical, SharedShape(kind, d, ghosts), ghosts)
+    return Search(rows, REG * typical, SharedShape(kind, d, ghosts))
 
 
 def annealed_centers(rows: Rows, n_components: int, variance: float, rng: np.random.Generator) -> Floats:

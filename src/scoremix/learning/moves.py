@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.learning.em import Prior, fit
+from scoremix.learning.em import expectation, fit
 from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
 from scoremix.learning.posterior import Ints, Posterior, Rows
+from scoremix.learning.shrinkage import SharedShape
 from scoremix.learning.splits import Splits, split_gains
 from scoremix.models.mixture import Mixture, joined
 
@@ -45,16 +46,13 @@ class Search:
         Scaled to unit variance.
     reg : float
         Added to variances.
-    prior : Prior
+    prior : SharedShape
         Of the covariances.
-    child_prior : Prior
-        Of the covariances of the two that a split makes.
     """
 
     rows: Rows
     reg: float
-    prior: Prior
-    child_prior: Prior
+    prior: SharedShape
 
     def em(self, mixture: Mixture, passes: int, tol: float = 0.0) -> Mixture:
         """At most so many passes."""
@@ -62,8 +60,9 @@ class Search:
         return found.mixture
 
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
-        """Gains of all splits."""
-        return split_gains(posterior, self.child_prior, self.reg, fold)
+        """Gains of all splits; the two of each get the shape that the components share now."""
+        expected = expectation(self.rows.source, posterior.mixture, 1)
+        return split_gains(posterior, self.prior.known(expected.mass, expected.second), self.reg, fold)
 
     def reduced(self, mixture: Mixture, n_components: int) -> Mixture:
         """Merge the cheapest pairs, some at a time, until so many components are left."""

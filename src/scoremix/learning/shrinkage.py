@@ -16,6 +16,7 @@ data that were rounded, which the likelihood would otherwise pile up on single v
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -83,6 +84,46 @@ class Ghosts:
 
 
 @dataclass(frozen=True)
+class KnownShape:
+    """Rows of a known shape, in every component's own volume.
+
+    Attributes
+    ----------
+    kind : {"full", "tied", "diag", "spherical"}
+        Of the covariances.
+    rows : float
+        How many.
+    shape : ndarray
+        Matrix (d, d) for full covariances, variances (d,) for diagonal ones; not used for the others.
+    ghosts : Ghosts, optional
+        Added first.
+    """
+
+    kind: str
+    rows: float
+    shape: Floats
+    ghosts: Ghosts | None = None
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Masses and second moments with them."""
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
+        if self.rows == 0:
+            return mass, second
+        if self.kind == "full":
+            moment = np.einsum("kij,ji->k", second, self._inverse)
+        else:
+            moment = np.sum(second / self.shape, axis=1)
+        volume = moment / (mass * len(self.shape))
+        pulled = self.rows * volume.reshape(-1, *[1] * (second.ndim - 1)) * self.shape
+        return mass + self.rows, second + pulled
+
+    @cached_property
+    def _inverse(self) -> Floats:
+        return np.linalg.inv(_regular(self.shape))
+
+
+@dataclass(frozen=True)
 class SharedShape:
     """Shapes and volumes shrunk towards their common values by empirical Bayes.
 
@@ -112,6 +153,15 @@ class SharedShape:
         rows, volume, shape = self._shapes(mass, second)
         pulled = second + (rows * volume)[per_row] * shape
         return mass + rows, _volume_ratio(mass, volume, d)[per_row] * pulled
+
+    def known(self, mass: Floats, second: Floats) -> KnownShape:
+        """The prior with the common shape of these components, for others that are to be like them."""
+        if self.kind in ("tied", "spherical") or len(mass) == 1:
+            return KnownShape(self.kind, 0.0, np.ones(self.n_features), self.ghosts)
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
+        rows, _, shape = self._shapes(mass, second)
+        return KnownShape(self.kind, rows, shape, self.ghosts)
 
     def rows(self, mass: Floats, second: Floats) -> float:
         """How many rows the common shape counts for."""
@@ -165,7 +215,7 @@ def _full_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
 def _regular(shape: Floats) -> Floats:
     """A matrix with enough on its diagonal to be numerically positive, whatever the units of the columns."""
     diagonal = np.diagonal(shape)
-    return shape + np.diag(np.where(diagonal > 0, SINGULAR * diagonal, 1.0))
+    return np.asarray(shape + np.diag(np.where(diagonal > 0, SINGULAR * diagonal, 1.0)))
 
 
 def _diagonal_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:

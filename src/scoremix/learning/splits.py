@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import expit
 
 from scoremix.arrays import Floats, like
-from scoremix.learning.em import Prior
+from scoremix.learning.em import Expected, Prior, moved
 from scoremix.learning.merges import LARGEST, LEAST
 from scoremix.learning.posterior import Batch, Ints, Posterior, batches
 from scoremix.models.covariance import LOG_2PI, Covariance
@@ -30,6 +30,9 @@ MEMBER = 0.05
 
 FEWEST = 4
 """A component of fewer rows is not split."""
+
+LEAST_SHARE = 1e-6
+"""Smallest weight of a part, relative to the parent's."""
 
 STEPS = 6
 """EM steps of the two."""
@@ -157,7 +160,8 @@ def _held_out(group: _Group, direction: _Direction, fold: Floats, prior: Prior, 
     for half in (0, 1):
         inside = group.weight * (fold == half)
         pair = _two(group, direction, inside, prior, reg)
-        log_one = _fitted(group, group.share * inside, 1.0, prior, reg)[1]
+        whole = _sums(group, group.share * inside)
+        log_one = _fitted(group, whole, whole.mass, prior, reg)[1]
         rise = _log_rise(group, pair.log_joint) - _log_rise(group, log_one)
         total += np.sum((group.weight - inside) * rise, axis=1, dtype=np.float64)
     return total
@@ -174,28 +178,36 @@ def _two(group: _Group, direction: _Direction, weight: Floats, prior: Prior, reg
     """EM of two components on the rows that have weight."""
     mass = group.share * weight
     side = (direction(group, mass) > 0).astype(mass.dtype)
-    total = np.maximum(mass.sum(axis=1), LEAST)
+    total = _sums(group, mass)
     for _ in range(STEPS):
-        first, log_first = _fitted(group, mass * side, total, prior, reg)
-        second, log_second = _fitted(group, mass * (1 - side), total, prior, reg)
+        one = _sums(group, mass * side)
+        other = Expected(total.mass - one.mass, total.first - one.first, total.second - one.second, 0.0, 0.0)
+        first, log_first = _fitted(group, one, total.mass, prior, reg)
+        second, log_second = _fitted(group, other, total.mass, prior, reg)
         side = expit(log_first - log_second)
     return _Pair(first, second, np.logaddexp(log_first, log_second))
 
 
-def _fitted(group: _Group, mass: Floats, total: Floats | float, prior: Prior, reg: float) -> tuple[Mixture, Floats]:
-    """One component per group of rows, from the rows' masses; and its log joint density at all of them."""
+def _sums(group: _Group, mass: Floats) -> Expected:
+    """Moments of the rows about the parents' means; those of two parts add up, so the other part costs nothing."""
+    first = (mass[:, None, :] @ group.offsets)[:, 0, :].astype(np.float64, copy=False)
+    second = group.parent.covariance.moment(group.offsets, mass)
+    return Expected(mass.sum(axis=1, dtype=np.float64), first, second, 0.0, 0.0)
+
+
+def _fitted(group: _Group, sums: Expected, total: Floats, prior: Prior, reg: float) -> tuple[Mixture, Floats]:
+    """One component per parent, from moments; and its log joint density at all rows of the parent."""
     g, _, d = group.offsets.shape
-    sums = mass.sum(axis=1, dtype=np.float64)
-    safe = np.maximum(sums, LEAST)
-    weights = np.maximum(sums / total, 1e-6) * group.parent.weights if np.ndim(total) else group.parent.weights
-    shift = (mass[:, None, :] @ group.offsets)[:, 0, :] / safe[:, None]
-    offsets = group.offsets - like(shift, mass)[:, None, :]
+    safe = np.maximum(sums.mass, LEAST)
+    weights = np.maximum(safe / np.maximum(total, LEAST), LEAST_SHARE) * group.parent.weights
+    shift = sums.first / safe[:, None]
     covariance: Covariance = group.parent.covariance
     if covariance.kind != "tied":
-        covariance = covariance.fitted(*prior.add(safe, covariance.moment(offsets, mass)), reg)
-    white = covariance.whiten(offsets)
+        covariance = covariance.fitted(*prior.add(safe, moved(sums, covariance, shift).second), reg)
+    white = covariance.whiten(group.offsets)
+    white -= covariance.whiten(like(shift, white)[:, None, :])
     constant = np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(g, d))
-    log_joint = like(constant, mass)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white)
+    log_joint = like(constant, white)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white)
     return Mixture(weights, group.parent.means + shift, covariance), log_joint
 
 
