@@ -28,7 +28,7 @@ from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
-OVER = 1.5
+OVER = 1.3
 """Seeds per component."""
 
 ROWS, ROWS_PER_COMPONENT = 2000, 100
@@ -40,7 +40,7 @@ ALL_ROWS, ALL_ROWS_PER_COMPONENT = 100_000, 200
 CHECK_ROWS, CHECK_ROWS_PER_COMPONENT = 10_000, 200
 """Rows on which optimality is checked, at most."""
 
-LAST_ROUNDS, LAST_FAILURES = 6, 2
+LAST_ROUNDS, LAST_FAILURES = 6, 1
 """Rounds of the last moves."""
 
 POLISH, POLISH_TOLERANCE = 100, 1e-4

@@ -14,7 +14,7 @@ from scoremix.learning.posterior import Ints, Posterior, batches
 from scoremix.models.covariance import LOG_2PI
 from scoremix.models.mixture import Mixture, joined
 
-NEAREST = 5
+NEAREST = 4
 """Pairs are looked for among so many nearest means of every component."""
 
 LEAST, LARGEST = 1e-30, 50.0

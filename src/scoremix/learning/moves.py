@@ -26,7 +26,7 @@ PROMISING = 0.5
 LEAST_GAIN = 1e-4
 """Nats per sample below which nothing is gained."""
 
-SMALL_GAIN = 5e-4
+SMALL_GAIN = 1e-3
 """A round that gains less counts as a failure, though it is kept."""
 
 SHARE_MOVED, SHARE_MERGED = 0.25, 0.35

@@ -120,7 +120,7 @@ class KnownShape:
 
     @cached_property
     def _inverse(self) -> Floats:
-        return np.linalg.inv(_regular(self.shape))
+        return np.asarray(np.linalg.inv(_regular(self.shape)), dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ FEWEST = 4
 LEAST_SHARE = 1e-6
 """Smallest weight of a part, relative to the parent's."""
 
-STEPS = 6
+STEPS = 4
 """EM steps of the two."""
 
 TURNS, ICA_TURNS = 6, 8
