@@ -159,8 +159,8 @@ def sample_size(kind: str, n_components: int, n_features: int) -> int:
 
 
 def some_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
-    """Some of the rows, with their weights."""
-    if len(rows.x) <= size:
+    """Some of the rows, with their weights; all where a sample would be nearly as large."""
+    if len(rows.x) <= 1.5 * size:
         return rows
     chosen = np.sort(rng.choice(len(rows.x), size, replace=False))
     return Rows(rows.x[chosen], rows.weight[chosen])

@@ -4,9 +4,10 @@ Components of few rows overfit their covariances, and maximum likelihood likes i
 the likelihood rises. Restarts and early stopping hide this; shrinkage cures it.
 
 `SharedShape` is empirical Bayes. Each covariance is a volume times a shape (of unit volume). Shapes shrink towards the
-common shape, and volumes towards the common volume, each as strongly as the components are found to be alike: with
-``t2`` the variance between components that is left after the sampling noise of order ``1 / n_k`` is taken off, the
-common value counts as ``1 / t2`` rows. Where components differ, or rows are many, nothing changes; nothing depends on
+common shape, and volumes towards the common volume, each as strongly as the components are found to be alike. The
+common shape counts as the number of rows that makes the second moments of all components most probable; the common
+volume as ``2 / (d t2)`` rows, with ``t2`` the variance between the logarithms of volumes that is left after sampling
+noise is taken off. Where components differ, or rows are many, nothing changes; nothing depends on
 units, nor on scales that differ from component to component.
 
 `Ghosts` is a row or so of a small variance, for components that have hardly any of their own; and the least variance of
@@ -19,11 +20,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import gammaln, multigammaln
 
 from scoremix.arrays import Floats
 
 MOST = 1000.0
 """Rows that a common value counts for, at most."""
+
+ROWS = np.geomspace(0.1, MOST, 25)
+"""Numbers of rows that the common shape may count for."""
 
 CATEGORIES = 10
 """A column of fewer values is not a measurement that was rounded."""
@@ -164,18 +169,66 @@ class SharedShape:
         return KnownShape(self.kind, rows, shape, self.ghosts)
 
     def rows(self, mass: Floats, second: Floats) -> float:
-        """How many rows the common shape counts for."""
-        if self.kind in ("tied", "spherical") or len(mass) == 1:
+        """How many rows the common shape counts for, by the majority of the components."""
+        if self.kind in ("tied", "spherical") or len(mass) == 1 or self.n_features == 1:
             return 0.0
-        _, _, spread = _full_shapes(mass, second) if self.kind == "full" else _diagonal_shapes(mass, second)
-        return _rows(float(np.median(spread - 1 / mass)))
+        _, volume, relative = _relative(self.kind, second / _per_row(mass, second), mass)
+        evidence = _evidence(mass, volume, relative, self.kind == "full")
+        # The median: a component that covers two clusters has an odd shape, and is not to speak for all.
+        return float(ROWS[np.argmax(np.median(evidence - evidence[0], axis=1))])
 
     def _shapes(self, mass: Floats, second: Floats) -> tuple[float, Floats, Floats]:
         """How many rows the common shape counts for, volumes (k,), and the common shape."""
-        volume, shape, spread = _full_shapes(mass, second) if self.kind == "full" else _diagonal_shapes(mass, second)
-        # Sampling alone makes a spread of 1 / n_k, the weighted mean of which is k / n.
-        rows = _rows(float(mass @ spread - len(mass)) / float(mass.sum())) if self.n_features > 1 else 0.0
-        return rows, volume, shape
+        shape, volume, relative = _relative(self.kind, second / _per_row(mass, second), mass)
+        if self.n_features == 1:
+            return 0.0, volume, shape
+        return float(ROWS[np.argmax(_evidence(mass, volume, relative, self.kind == "full").sum(axis=1))]), volume, shape
+
+
+def _per_row(mass: Floats, second: Floats) -> Floats:
+    return mass.reshape(-1, *[1] * (second.ndim - 1))
+
+
+def _relative(kind: str, values: Floats, mass: Floats) -> tuple[Floats, Floats, Floats]:
+    """The common shape, volumes (k,), and eigenvalues (k, d) of the covariances relative to the common shape."""
+    shape = np.asarray(np.tensordot(mass, values, axes=1))
+    for _ in range(3):  # volumes depend on the shape, and it on them; the last turn is for the eigenvalues
+        used = shape
+        if kind == "full":
+            inverse = np.linalg.inv(np.linalg.cholesky(_regular(shape)))
+            white = inverse @ values @ inverse.T
+            volume = _positive(np.trace(white, axis1=1, axis2=2) / len(shape))
+        else:
+            white = values / np.where(shape > 0, shape, 1.0)
+            volume = _positive(white.mean(axis=1))
+        shape = np.tensordot(mass / volume, values, axes=1) / mass.sum()
+    relative = np.linalg.eigvalsh(white) if kind == "full" else white
+    return used, volume, np.maximum(relative, 0.0)
+
+
+def _regular(shape: Floats) -> Floats:
+    """A matrix with enough on its diagonal to be numerically positive, whatever the units of the columns."""
+    diagonal = np.diagonal(shape)
+    return np.asarray(shape + np.diag(np.where(diagonal > 0, SINGULAR * diagonal, 1.0)))
+
+
+def _evidence(mass: Floats, volume: Floats, relative: Floats, is_full: bool) -> Floats:
+    """Log marginal likelihood of the covariances, for every number of rows in `ROWS` (g,) and component (k,).
+
+    Covariances are inverse Wishart about volume times common shape (products of inverse gammas, where they are
+    diagonal), and second moments Wishart about them; what does not depend on the number of rows is left out.
+    """
+    d = relative.shape[1]
+    n, prior = mass[None, :], ROWS[:, None]
+    centre = np.log(prior * volume)
+    spread = np.log(prior[:, :, None] * volume[:, None] + mass[:, None] * relative).sum(axis=2)
+    if is_full:
+        freedom = prior + d + 1
+        gammas = multigammaln((freedom + n) / 2, d) - multigammaln(np.broadcast_to(freedom / 2, (len(ROWS), 1)), d)
+        return np.asarray(gammas + freedom / 2 * d * centre - (freedom + n) / 2 * spread)
+    freedom = prior + 2
+    gammas = d * (gammaln((freedom + n) / 2) - gammaln(freedom / 2))
+    return np.asarray(gammas + freedom / 2 * d * centre - (freedom + n) / 2 * spread)
 
 
 def rounding(x: Floats) -> Floats | None:
@@ -193,44 +246,6 @@ def rounding(x: Floats) -> Floats | None:
     return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None
 
 
-def _rows(variance: float) -> float:
-    """How many rows a common value counts for, about which the components vary so much."""
-    return min(1 / max(variance, 1 / MOST), MOST)
-
-
-def _full_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
-    """Volumes (k,), common shape (d, d), and squared distances (k,) from it per degree of freedom."""
-    values = second / mass[:, None, None]
-    d = values.shape[-1]
-    shape = second.sum(axis=0)
-    for _ in range(3):  # volumes depend on the shape, and it on them; the last turn is for the distances
-        inverse = np.linalg.inv(np.linalg.cholesky(_regular(shape)))
-        white = inverse @ values @ inverse.T
-        volume = _positive(np.trace(white, axis1=1, axis2=2) / d)
-        used, shape = shape, np.einsum("k,kij->ij", mass / volume, values) / mass.sum()
-    off = white / volume[:, None, None] - np.eye(d)
-    return volume, used, np.sum(off**2, axis=(1, 2)) / max(d * (d + 1) - 2, 1)
-
-
-def _regular(shape: Floats) -> Floats:
-    """A matrix with enough on its diagonal to be numerically positive, whatever the units of the columns."""
-    diagonal = np.diagonal(shape)
-    return np.asarray(shape + np.diag(np.where(diagonal > 0, SINGULAR * diagonal, 1.0)))
-
-
-def _diagonal_shapes(mass: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
-    """The same for variances: the common shape is (d,)."""
-    values = second / mass[:, None]
-    d = values.shape[-1]
-    shape = second.sum(axis=0)
-    for _ in range(3):
-        white = values / np.where(shape > 0, shape, 1.0)
-        volume = _positive(np.mean(white, axis=1))
-        used, shape = shape, (mass / volume) @ values / mass.sum()
-    off = white / volume[:, None] - 1
-    return volume, used, np.sum(off**2, axis=1) / max(2 * (d - 1), 1)
-
-
 def _positive(volume: Floats) -> Floats:
     return np.asarray(np.maximum(volume, max(LEAST_VOLUME * float(volume.max()), 1e-300)))
 
@@ -241,5 +256,5 @@ def _volume_ratio(mass: Floats, volume: Floats, d: int) -> Floats:
     typical = float(np.average(log_volume, weights=mass))
     # The logarithm of a volume has the sampling variance 2 / (d n_k).
     variance = float(np.average((log_volume - typical) ** 2, weights=mass)) - 2 * len(mass) / (d * float(mass.sum()))
-    rows = _rows(variance * d / 2)
+    rows = min(2 / (d * max(variance, 1e-12)), MOST)
     return np.asarray((mass + rows * np.exp(typical - log_volume)) / (mass + rows))
