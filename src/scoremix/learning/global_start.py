@@ -98,9 +98,8 @@ def global_start(
         centers = annealed_centers(search.rows, n_components, typical_variance(rows.x, centers)[0], rng)
     mixture = search.em(mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior), 5, 1e-3)
     mixture = search.improved(search.reduced(mixture, n_components)).mixture
-    if len(rows.x) < len(everything.x):
-        search = replace(search, rows=everything.like(search.rows))
-        mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES).mixture
+    search = replace(search, rows=everything.like(search.rows))
+    mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES, POLISH).mixture
     return search.em(mixture, POLISH, POLISH_TOLERANCE).scaled(scale, origin).sorted()
 
 
@@ -136,7 +135,8 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     rows = rows.single() if variances.min() > RESOLUTION else rows
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding(rows.x))
     offers = Offers.of(
-        Search(rows, REG * float(np.median(variances)), SharedShape(kind, d, ghosts)), rows.posterior(local)
+        Search(rows, REG * float(np.median(variances)), SharedShape(kind, d, ghosts)),
+        rows.posterior(local),
     )
     return float(offers.gains.max()), float(offers.costs[0]) if len(offers.costs) else np.inf
 

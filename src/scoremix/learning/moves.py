@@ -62,7 +62,9 @@ class Search:
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
         """Gains of all splits; the two of each get the shape that the components share now."""
         expected = expectation(self.rows.source, posterior.mixture, 1)
-        return split_gains(posterior, self.prior.known(expected.mass, expected.second), self.reg, fold)
+        return split_gains(
+            posterior, self.prior.known(expected.mass, expected.second), self.reg, fold, thorough=thorough
+        )
 
     def reduced(self, mixture: Mixture, n_components: int) -> Mixture:
         """Merge the cheapest pairs, some at a time, until so many components are left."""
@@ -75,7 +77,15 @@ class Search:
             mixture = self.em(with_merged(mixture, i[pairs], j[pairs]), AFTER_MERGE)
         return mixture
 
-    def improved(self, mixture: Mixture, max_rounds: int = 20, max_failures: int = 3) -> Posterior:
+    def improved(
+        self,
+        mixture: Mixture,
+        max_rounds: int = 20,
+        max_failures: int = 3,
+        settle: int = SETTLE,
+        *,
+        thorough: bool = False,
+    ) -> Posterior:
         """Move until nothing is gained.
 
         Parameters
@@ -83,13 +93,15 @@ class Search:
         mixture : Mixture
         max_rounds, max_failures : int
             Most rounds, and most that gain little or nothing.
+        settle : int
+            Most EM passes before the first: what a move gains shows only where EM gains little.
 
         Returns
         -------
         Posterior
             Of the mixture that was found.
         """
-        state = self.rows.posterior(self.em(mixture, SETTLE, LEAST_GAIN))
+        state = self.rows.posterior(self.em(mixture, settle, LEAST_GAIN))
         k = mixture.n_components
         offers, most, failures = Offers.of(self, state), max(1, int(SHARE_MOVED * k)), 0
         for _ in range(max_rounds):
