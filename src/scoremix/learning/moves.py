@@ -62,9 +62,7 @@ class Search:
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
         """Gains of all splits; the two of each get the shape that the components share now."""
         expected = expectation(self.rows.source, posterior.mixture, 1)
-        return split_gains(
-            posterior, self.prior.known(expected.mass, expected.second), self.reg, fold, thorough=thorough
-        )
+        return split_gains(posterior, self.prior.known(expected.mass, expected.second), self.reg, fold)
 
     def reduced(self, mixture: Mixture, n_components: int) -> Mixture:
         """Merge the cheapest pairs, some at a time, until so many components are left."""
