@@ -20,12 +20,13 @@ FLOORS = (
     "models.piecewise models.joint learning.warm_starts learning.selection learning.noise_scale"
     " evaluation.estimate evaluation.gaussian_truth",
     "models.ladder models.mixture evaluation.continuous_truth sampling.reverse",
-    "learning.score_regression learning.acceleration learning.posterior sampling.draw sampling models.split_tree"
+    "learning.score_regression learning.acceleration sampling.draw sampling models.split_tree"
     " storage estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
     "learning.clusters learning.em evaluation",
-    "learning.seeding learning.missing learning.stepwise learning.merges estimators.model_file",
-    "learning.splits estimators.diffusion_mixture estimators.mixture_inputs",
-    "learning.moves estimators.mixture_file",
+    "learning.seeding learning.posterior learning.missing learning.stepwise estimators.model_file",
+    "learning.merges estimators.diffusion_mixture estimators.mixture_inputs",
+    "learning.splits estimators.mixture_file",
+    "learning.moves",
     "learning.global_start",
     "learning.component_number",
     "estimators.gaussian_mixture",

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.learning.em import expectation
 from scoremix.learning.global_start import ALL_ROWS, ALL_ROWS_PER_COMPONENT, search_on, standardised
 from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
 from scoremix.learning.moves import (
@@ -38,7 +37,7 @@ from scoremix.learning.moves import (
 )
 from scoremix.learning.posterior import Ints, Posterior, Rows, rows_of, weight_of
 from scoremix.learning.seeding import d2_seeds, lloyd, mixture_of_cells
-from scoremix.learning.shrinkage import SharedShape
+from scoremix.learning.shrinkage import MOST
 from scoremix.learning.splits import Splits
 from scoremix.models.mixture import Mixture, joined
 from scoremix.samples.source import Source
@@ -58,8 +57,8 @@ AFTER_ADDING, AFTER_PRUNING, POLISH = 8, 12, 100
 WORTH_TRYING = 0.3
 """In the end even a split that gains less than its charge is tried, for EM may double the gain: this share of it."""
 
-Charge = Callable[[Floats], Floats]
-"""What components of some weights are charged, in nats per sample."""
+Charge = Callable[[Floats, float], Floats]
+"""What components of some weights are charged, in nats per sample, where a common shape counts for so many rows."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,6 @@ class Number:
         Most components.
     fold : ndarray of shape (n,)
         0 or 1 at random for every row.
-    shared : float
-        Rows that the common shape of the covariances counts for.
     path : list of Trial
         What was accepted.
     """
@@ -97,32 +94,29 @@ class Number:
     n_free: int
     most: int
     fold: Floats
-    shared: float = 0.0
     path: list[Trial] = field(default_factory=list)
 
-    def look(self, state: Posterior) -> None:
-        """Find out how much of their shapes the components share."""
-        expected = expectation(self.search.rows.source, state.mixture, 1)
-        alive = expected.mass > 1
-        covariance = state.mixture.covariance
-        if covariance.kind in ("full", "diag") and alive.sum() > 1:
-            prior = SharedShape(covariance.kind, state.mixture.n_features)
-            self.shared = prior.rows(expected.mass[alive], expected.second[alive])
+    def shared(self, state: Posterior) -> float:
+        """Rows that the common shape of the covariances counts for."""
+        if state.mixture.covariance.kind == "tied":
+            return 0.0
+        alive = state.expected.mass > 1
+        return self.search.prior.rows(state.expected.mass[alive], state.expected.second[alive]) if alive.any() else 0.0
 
-    def bic(self, weights: Floats) -> Floats:
+    def bic(self, weights: Floats, shared: float) -> Floats:
         """Charge of the Bayesian information criterion."""
-        return np.asarray(self._free(weights) * (np.log(self.n_total) / (2 * self.n_total) + self._chance))
+        return np.asarray(self._free(weights, shared) * (np.log(self.n_total) / (2 * self.n_total) + self._chance))
 
-    def mml(self, weights: Floats) -> Floats:
+    def mml(self, weights: Floats, shared: float) -> Floats:
         """Charge of the minimum message length."""
-        free, own = self._free(weights), np.log(np.maximum(self.n_total * np.asarray(weights), 2.0))
+        free, own = self._free(weights, shared), np.log(np.maximum(self.n_total * np.asarray(weights), 2.0))
         return np.asarray(((free - 1) * own + np.log(self.n_total)) / (2 * self.n_total) + self._chance * free)
 
-    def _free(self, weights: Floats) -> Floats:
+    def _free(self, weights: Floats, shared: float) -> Floats:
         """Parameters of components of some weights: of a shape that is shared only what the own rows decide."""
         alone = self.search.rows.x.shape[1] + 2  # weight, mean, volume
         own = self.search.rows.total * np.asarray(weights)
-        return np.asarray(alone + (self.n_free - alone) * own / (own + self.shared))
+        return np.asarray(alone + (self.n_free - alone) * own / (own + shared))
 
     @property
     def _chance(self) -> float:
@@ -133,23 +127,23 @@ class Number:
         """The posterior after EM."""
         return self.search.rows.posterior(self.search.em(mixture, passes, tol))
 
+    def objective(self, state: Posterior, charge: Charge) -> float:
+        """Mean log likelihood minus charges, by what its own components share."""
+        return state.log_likelihood - float(np.sum(charge(state.mixture.weights, self.shared(state))))
+
     def rises(self, step: str, trial: Posterior, state: Posterior, charge: Charge, least: float) -> bool:
         """Whether a trial is better, which is then noted."""
-        value = objective(trial, charge)
-        better = value > objective(state, charge) + least and trial.mixture.n_components <= self.most
+        value = self.objective(trial, charge)
+        better = value > self.objective(state, charge) + least and trial.mixture.n_components <= self.most
         if better:
             self.path.append(Trial(step, trial.mixture.n_components, value))
         return better
 
 
-def objective(posterior: Posterior, charge: Charge) -> float:
-    """Mean log likelihood minus charges."""
-    return posterior.log_likelihood - float(np.sum(charge(posterior.mixture.weights)))
-
-
-def pair_charge(charge: Charge, weights: Floats, i: Ints, j: Ints) -> Floats:
+def pair_charge(charge: Charge, weights: Floats, i: Ints, j: Ints, shared: float) -> Floats:
     """What is saved when pairs are merged."""
-    return np.asarray(charge(weights[i]) + charge(weights[j]) - charge(weights[i] + weights[j]))
+    saved = charge(weights[i], shared) + charge(weights[j], shared) - charge(weights[i] + weights[j], shared)
+    return np.asarray(saved)
 
 
 def component_number(
@@ -184,7 +178,7 @@ def component_number(
     rows, scale, origin = standardised(rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * most), rng), kind)
     number, mixture = over_cover(rows, kind, weight_of(source), most, rng)
     state = number.em(number.search.reduced(mixture, most), 20, LEAST_GAIN)
-    number.path.append(Trial("over-cover", state.mixture.n_components, objective(state, number.bic)))
+    number.path.append(Trial("over-cover", state.mixture.n_components, number.objective(state, number.bic)))
     state = pruned(number, state, number.bic, AFTER_PRUNING)
     state = grown(number, state, number.bic, held_out=False)
     state = grown(number, state, number.mml, held_out=True)
@@ -217,7 +211,8 @@ def shrunk(number: Number, mixture: Mixture, charge: Charge, forced: int = 0) ->
     target = mixture.n_components - forced
     while mixture.n_components > 1:
         i, j = near_pairs(mixture.means)
-        left = merge_costs(number.search.rows.posterior(mixture), i, j) - pair_charge(charge, mixture.weights, i, j)
+        state = number.search.rows.posterior(mixture)
+        left = merge_costs(state, i, j) - pair_charge(charge, mixture.weights, i, j, number.shared(state))
         pairs = cheapest_disjoint(left, i, j, max(1, mixture.n_components // 3))
         pairs = pairs[: max(int(np.sum(left[pairs] < 0)), int(mixture.n_components > target))]
         if not len(pairs):
@@ -246,7 +241,7 @@ def clustered(number: Number, state: Posterior, charge: Charge) -> Posterior:
 
     def value(posterior: Posterior) -> float:
         return (
-            objective(posterior, charge)
+            number.objective(posterior, charge)
             - float(posterior.rows.weight @ _entropy(posterior.shares)) / posterior.rows.total
         )
 
@@ -259,7 +254,9 @@ def clustered(number: Number, state: Posterior, charge: Charge) -> Posterior:
                 for a, b in zip(i, j, strict=True)
             ]
         )
-        costs = merge_costs(state, i, j) - pair_charge(charge, state.mixture.weights, i, j) - saved
+        costs = (
+            merge_costs(state, i, j) - pair_charge(charge, state.mixture.weights, i, j, number.shared(state)) - saved
+        )
         best = np.array([int(np.argmin(costs))])
         trial = number.em(with_merged(state.mixture, i[best], j[best]), POLISH, 1e-5)
         if value(trial) <= value(state):
@@ -284,9 +281,8 @@ def deletion_costs(posterior: Posterior) -> Floats:
 def pruned(number: Number, state: Posterior, charge: Charge, passes: int) -> Posterior:
     """Try merges and deletions, several at a time, and keep them where the charged likelihood rises."""
     most, failures = state.mixture.n_components, 0
-    number.look(state)
     while failures < FAILURES and most > 0:
-        smaller = _smaller(state, charge, min(most, max(1, state.mixture.n_components // 3)))
+        smaller = _smaller(number, state, charge, min(most, max(1, state.mixture.n_components // 3)))
         if smaller is None:
             break
         trial = number.em(smaller, passes, 1e-5)
@@ -298,14 +294,15 @@ def pruned(number: Number, state: Posterior, charge: Charge, passes: int) -> Pos
     return state
 
 
-def _smaller(state: Posterior, charge: Charge, most: int) -> Mixture | None:
+def _smaller(number: Number, state: Posterior, charge: Charge, most: int) -> Mixture | None:
     """The mixture after the cheapest merges and deletions; None where there is nothing left, or nothing cheap."""
     mixture, everyone = state.mixture, np.arange(state.mixture.n_components)
     if len(everyone) == 1:
         return None
     i, j = near_pairs(mixture.means)
-    merging = merge_costs(state, i, j) / pair_charge(charge, mixture.weights, i, j)
-    deleting = deletion_costs(state) / charge(mixture.weights)
+    shared = number.shared(state)
+    merging = merge_costs(state, i, j) / pair_charge(charge, mixture.weights, i, j, shared)
+    deleting = deletion_costs(state) / charge(mixture.weights, shared)
     # A component paired with itself stands for its deletion.
     costs, i, j = np.concatenate([merging, deleting]), np.append(i, everyone), np.append(j, everyone)
     chosen = cheapest_disjoint(costs, i, j, most)
@@ -334,7 +331,10 @@ class Additions:
         share = splits.first.weights / (splits.first.weights + splits.second.weights)
         gain, checked = splits.gain, splits.held_out
         assert checked is not None
-        more = gain > charge(weights * share) + charge(weights * (1 - share)) - charge(weights)
+        # Two that come of one alone may well be alike; whether they are, the objective tells afterwards.
+        shared = number.shared(state) if len(weights) > 1 else MOST
+        both = charge(weights * share, shared) + charge(weights * (1 - share), shared)
+        more = gain > both - charge(weights, shared)
         if held_out:
             more &= checked > 0
         careful = np.minimum(gain, checked)
@@ -357,7 +357,6 @@ def grown(number: Number, state: Posterior, charge: Charge, held_out: bool) -> P
     most, failures, offers = number.most, 0, None
     for _ in range(ROUNDS):
         if offers is None:
-            number.look(state)
             offers = Additions.of(number, state, charge, held_out)
         more = offers.more[: number.most - state.mixture.n_components]
         which = np.append(more, offers.swaps)[:most]
@@ -366,7 +365,7 @@ def grown(number: Number, state: Posterior, charge: Charge, held_out: bool) -> P
         larger = number.search.em(with_split(state.mixture, offers.splits, which), AFTER_SPLIT)
         trial = number.em(shrunk(number, larger, charge, max(0, len(which) - len(more))), AFTER_ADDING, LEAST_GAIN)
         if number.rises("split", trial, state, charge, LEAST_GAIN):
-            failures += objective(trial, charge) < objective(state, charge) + SMALL_GAIN and not len(more)
+            failures += number.objective(trial, charge) < number.objective(state, charge) + SMALL_GAIN and not len(more)
             state, offers, most = trial, None, number.most
         else:
             failures, most = failures + 1, max(1, len(which) // 2)
@@ -384,7 +383,7 @@ def rechecked(number: Number, state: Posterior, charge: Charge) -> Posterior:
         splits = number.search.splits(state, number.fold)
         best = np.array([int(np.argmax(splits.gain))])
         assert splits.held_out is not None
-        least = WORTH_TRYING * charge(state.mixture.weights[best])
+        least = WORTH_TRYING * charge(state.mixture.weights[best], number.shared(state))
         if splits.gain[best] <= least or splits.held_out[best] <= 0:
             break
         trial = number.em(with_split(state.mixture, splits, best), POLISH, 1e-5)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.learning.em import expectation, fit
+from scoremix.learning.em import fit
 from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
 from scoremix.learning.posterior import Ints, Posterior, Rows
 from scoremix.learning.shrinkage import SharedShape
@@ -61,8 +61,8 @@ class Search:
 
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
         """Gains of all splits; the two of each get the shape that the components share now."""
-        expected = expectation(self.rows.source, posterior.mixture, 1)
-        return split_gains(posterior, self.prior.known(expected.mass, expected.second), self.reg, fold)
+        known = self.prior.known(posterior.expected.mass, posterior.expected.second)
+        return split_gains(posterior, known, self.reg, fold)
 
     def reduced(self, mixture: Mixture, n_components: int) -> Mixture:
         """Merge the cheapest pairs, some at a time, until so many components are left."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
+from scoremix.learning.em import Expected, expectation
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
@@ -88,6 +89,11 @@ class Posterior:
     def log_likelihood(self) -> float:
         """Mean log density."""
         return float(np.sum(self.rows.weight * self.log_density, dtype=np.float64)) / self.rows.total
+
+    @cached_property
+    def expected(self) -> Expected:
+        """Moments of the components."""
+        return expectation(self.rows.source, self.mixture, 1)
 
 
 def rows_of(source: Source, most: int, rng: np.random.Generator) -> Rows:
