@@ -262,7 +262,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         assert best is not None  # n_init >= 1
         self._set_fit(best.mixture, floating_type(x), best.lower_bounds, best.converged, best.n_passes)
         self.selection_path_ = path
-        self.split_gain_, self.merge_cost_ = optimality(seeding, best.mixture)
+        self.split_gain_, self.merge_cost_ = optimality(_searchable(seeding), best.mixture)
         if not best.converged and self.max_iter > 0:
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
@@ -713,7 +713,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         kind = self.covariance_type
         if self.n_components == "auto":
             clusters = self.criterion == "clusters"
-            mixture, path = component_number(source, kind, self.max_components, rng, clusters=clusters)
+            mixture, path = component_number(_searchable(source), kind, self.max_components, rng, clusters=clusters)
             return mixture, [(trial.step, trial.n_components, trial.objective) for trial in path]
         k, d = int(self.n_components), self.n_features_in_
         weights = None if self.weights_init is None else check_weights(self.weights_init, k)
@@ -728,7 +728,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             start = initial_mixture(source, k, kind, method, self.reg_covar, rng)
         else:
             noise = self.init_params == "diffusion"
-            start = global_start(source, k, kind, rng, noise=noise)
+            start = global_start(_searchable(source), k, kind, rng, noise=noise)
         start = Mixture(
             start.weights if weights is None else weights,
             start.means if means is None else means,
@@ -832,6 +832,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = self.missing_values is not None
         tags.array_api_support = True
         return tags
+
+
+def _searchable(source: Source) -> Source:
+    """The rows that a search may see: not those whose missing values were filled by means."""
+    return source.searchable() if isinstance(source, Filled) else source
 
 
 def _bound(found: Fit) -> float:

@@ -21,7 +21,7 @@ from scoremix.models.covariance import Full
 from scoremix.models.joint import itemsize_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
-from scoremix.samples.source import Chunk, Source
+from scoremix.samples.source import ArraySource, Chunk, Source
 
 CHUNK_ROWS = 16384
 """Rows whose patterns are grouped together."""
@@ -203,6 +203,21 @@ class Filled:
         x = self.source.draw(size, rng)
         complete = to_numpy(x)[~np.isnan(to_numpy(x)).any(axis=1)]
         return complete if len(complete) >= ENOUGH_COMPLETE else self._filled(x)
+
+    def searchable(self) -> Source:
+        """Rows that a search for the start may see: the complete ones, where these are enough, else these.
+
+        Filled rows lie on lines through the means, which would be found to be components.
+        """
+        kept, weights = [], []
+        for chunk in self.source.chunks(CHUNK_ROWS):
+            x = to_numpy(chunk.x)
+            complete = ~np.isnan(x).any(axis=1)
+            kept.append(x[complete])
+            weights.append(np.ones(len(kept[-1])) if chunk.weight is None else to_numpy(chunk.weight)[complete])
+        x, weight = np.concatenate(kept), np.concatenate(weights)
+        enough = len(x) >= min(ENOUGH_COMPLETE, self.n_rows / 2) and bool(np.any(weight > 0))
+        return ArraySource(x, weight) if enough else self
 
     def _filled(self, x: Array) -> Array:
         values = to_numpy(x)

@@ -33,8 +33,8 @@ ROWS = np.geomspace(0.1, MOST, 25)
 CATEGORIES = 10
 """A column of fewer values is not a measurement that was rounded."""
 
-SINGULAR = 1e-9
-"""What is added to the diagonal of the common shape, relative to it."""
+SINGULAR = (1e-9, 1e-6, 1e-3)
+"""What is added to the diagonal of the common shape, relative to it: more where that is not enough."""
 
 LEAST_VOLUME = 1e-12
 """Smallest volume relative to the largest: what is flat has one all the same."""
@@ -125,7 +125,8 @@ class KnownShape:
 
     @cached_property
     def _inverse(self) -> Floats:
-        return np.asarray(np.linalg.inv(_regular(self.shape)), dtype=np.float64)
+        inverse = np.linalg.inv(_lower_factor(self.shape))
+        return np.asarray(inverse.T @ inverse, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,8 @@ class SharedShape:
         """How many rows the common shape counts for, by the majority of the components."""
         if self.kind in ("tied", "spherical") or len(mass) == 1 or self.n_features == 1:
             return 0.0
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
         _, volume, relative = _relative(self.kind, second / _per_row(mass, second), mass)
         evidence = _evidence(mass, volume, relative, self.kind == "full")
         # The median: a component that covers two clusters has an odd shape, and is not to speak for all.
@@ -195,7 +198,7 @@ def _relative(kind: str, values: Floats, mass: Floats) -> tuple[Floats, Floats, 
     for _ in range(3):  # volumes depend on the shape, and it on them; the last turn is for the eigenvalues
         used = shape
         if kind == "full":
-            inverse = np.linalg.inv(np.linalg.cholesky(_regular(shape)))
+            inverse = np.linalg.inv(_lower_factor(shape))
             white = inverse @ values @ inverse.T
             volume = _positive(np.trace(white, axis1=1, axis2=2) / len(shape))
         else:
@@ -206,10 +209,15 @@ def _relative(kind: str, values: Floats, mass: Floats) -> tuple[Floats, Floats, 
     return used, volume, np.maximum(relative, 0.0)
 
 
-def _regular(shape: Floats) -> Floats:
-    """A matrix with enough on its diagonal to be numerically positive, whatever the units of the columns."""
+def _lower_factor(shape: Floats) -> Floats:
+    """Cholesky factor of a matrix with as much on its diagonal as it needs, whatever the units of the columns."""
     diagonal = np.diagonal(shape)
-    return np.asarray(shape + np.diag(np.where(diagonal > 0, SINGULAR * diagonal, 1.0)))
+    for ratio in SINGULAR:
+        try:
+            return np.asarray(np.linalg.cholesky(shape + np.diag(np.where(diagonal > 0, ratio * diagonal, 1.0))))
+        except np.linalg.LinAlgError:
+            continue
+    return np.diag(np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
 
 
 def _evidence(mass: Floats, volume: Floats, relative: Floats, is_full: bool) -> Floats:

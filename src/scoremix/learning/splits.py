@@ -37,6 +37,9 @@ LEAST_SHARE = 1e-6
 STEPS = 4
 """EM steps of the two."""
 
+ROUNDING = 100.0
+"""Rounding errors of a second moment, at most, in units of the precision of the rows."""
+
 TURNS, ICA_TURNS = 6, 8
 """Iterations of the power method and of FastICA."""
 
@@ -203,12 +206,19 @@ def _fitted(group: _Group, sums: Expected, total: Floats, prior: Prior, reg: flo
     shift = sums.first / safe[:, None]
     covariance: Covariance = group.parent.covariance
     if covariance.kind != "tied":
-        covariance = covariance.fitted(*prior.add(safe, moved(sums, covariance, shift).second), reg)
+        second = moved(sums, covariance, shift).second + _slack(sums.second, group.offsets)
+        covariance = covariance.fitted(*prior.add(safe, second), reg)
     white = covariance.whiten(group.offsets)
     white -= covariance.whiten(like(shift, white)[:, None, :])
     constant = np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(g, d))
     log_joint = like(constant, white)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white)
     return Mixture(weights, group.parent.means + shift, covariance), log_joint
+
+
+def _slack(second: Floats, offsets: Floats) -> Floats:
+    """What rounding may have taken from moments about the parents' means, on the diagonal: none may turn negative."""
+    rounding = ROUNDING * float(np.finfo(offsets.dtype).eps)
+    return np.asarray(rounding * (second if second.ndim < 3 else second * np.eye(second.shape[-1])))
 
 
 def _principal(group: _Group, mass: Floats) -> Floats:
