@@ -210,8 +210,8 @@ def shrunk(number: Number, mixture: Mixture, charge: Charge, forced: int = 0) ->
     """Merge pairs whose cost is below their charge, and more until `forced` have been merged."""
     target = mixture.n_components - forced
     while mixture.n_components > 1:
-        i, j = near_pairs(mixture.means)
         state = number.search.rows.posterior(mixture)
+        i, j = near_pairs(state)
         left = merge_costs(state, i, j) - pair_charge(charge, mixture.weights, i, j, number.shared(state))
         pairs = cheapest_disjoint(left, i, j, max(1, mixture.n_components // 3))
         pairs = pairs[: max(int(np.sum(left[pairs] < 0)), int(mixture.n_components > target))]
@@ -299,7 +299,7 @@ def _smaller(number: Number, state: Posterior, charge: Charge, most: int) -> Mix
     mixture, everyone = state.mixture, np.arange(state.mixture.n_components)
     if len(everyone) == 1:
         return None
-    i, j = near_pairs(mixture.means)
+    i, j = near_pairs(state)
     shared = number.shared(state)
     merging = merge_costs(state, i, j) / pair_charge(charge, mixture.weights, i, j, shared)
     deleting = deletion_costs(state) / charge(mixture.weights, shared)
@@ -340,7 +340,7 @@ class Additions:
         careful = np.minimum(gain, checked)
         rest = np.flatnonzero(~more)
         rest = rest[np.argsort(-careful[rest], kind="stable")]
-        i, j = near_pairs(state.mixture.means)
+        i, j = near_pairs(state)
         costs = np.sort(merge_costs(state, i, j))
         some = min(len(rest), len(costs), max(1, int(SHARE_MOVED * len(weights))))
         stop = np.append(careful[rest[:some]] <= np.maximum(PROMISING * costs[:some], LEAST_GAIN), True)

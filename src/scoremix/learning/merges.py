@@ -14,27 +14,38 @@ from scoremix.learning.posterior import Ints, Posterior, batches
 from scoremix.models.covariance import LOG_2PI
 from scoremix.models.mixture import Mixture, joined
 
-NEAREST = 4
-"""Pairs are looked for among so many nearest means of every component."""
+NEAREST, OVERLAPPING = 4, 2
+"""Pairs are looked for among so many nearest means, and components that share most rows, of every component."""
 
 LEAST, LARGEST = 1e-30, 50.0
 """Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision."""
 
 
-def near_pairs(means: Floats, nearest: int = NEAREST) -> tuple[Ints, Ints]:
-    """Pairs ``i < j`` in which one is among the nearest means of the other: two arrays of shape (p,)."""
-    k = len(means)
+def near_pairs(posterior: Posterior) -> tuple[Ints, Ints]:
+    """Pairs ``i < j`` in which one is among the nearest means of the other, or shares most rows with it: shape (p,).
+
+    A wide component's mean may be far from that of a narrow one, or of a part of itself, which it covers all the same.
+    """
+    means, k = posterior.mixture.means, posterior.mixture.n_components
     if k < 2:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
     local = means - means.mean(axis=0)
     norms = np.sum(local**2, axis=1)
     distance = norms[:, None] + norms - 2 * local @ local.T
-    np.fill_diagonal(distance, np.inf)
-    nearest = min(nearest, k - 1)
-    j = np.argpartition(distance, nearest - 1, axis=1)[:, :nearest].ravel()
-    i = np.repeat(np.arange(k), nearest)
+    overlap = (posterior.shares * posterior.rows.weight[:, None]).T @ posterior.shares
+    pairs = [_first(distance, NEAREST), _first(-overlap.astype(np.float64), OVERLAPPING)]
+    i, j = np.concatenate(pairs, axis=1)
     codes = np.unique(np.minimum(i, j) * k + np.maximum(i, j))
     return codes // k, codes % k
+
+
+def _first(order: Floats, most: int) -> Ints:
+    """For every row the columns of the smallest entries but its own: pairs of shape (2, k most)."""
+    k = len(order)
+    np.fill_diagonal(order, np.inf)
+    most = min(most, k - 1)
+    chosen = np.argpartition(order, most - 1, axis=1)[:, :most].ravel()
+    return np.stack([np.repeat(np.arange(k), most), chosen])
 
 
 def merged(mixture: Mixture, i: Ints, j: Ints) -> Mixture:

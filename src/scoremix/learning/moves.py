@@ -70,8 +70,9 @@ class Search:
             k = mixture.n_components
             over = k - n_components
             most = over if over <= 2 else min((over + 1) // 2, int(SHARE_MERGED * k))
-            i, j = near_pairs(mixture.means)
-            pairs = cheapest_disjoint(merge_costs(self.rows.posterior(mixture), i, j), i, j, max(1, most))
+            posterior = self.rows.posterior(mixture)
+            i, j = near_pairs(posterior)
+            pairs = cheapest_disjoint(merge_costs(posterior, i, j), i, j, max(1, most))
             mixture = self.em(with_merged(mixture, i[pairs], j[pairs]), AFTER_MERGE)
         return mixture
 
@@ -140,7 +141,7 @@ class Offers:
     def of(cls, search: Search, posterior: Posterior) -> Offers:
         """All splits, and all merges of neighbours."""
         splits = search.splits(posterior)
-        i, j = near_pairs(posterior.mixture.means)
+        i, j = near_pairs(posterior)
         return cls(splits, splits.gain.copy(), np.sort(merge_costs(posterior, i, j)))
 
     def promising(self, most: int) -> Ints:
