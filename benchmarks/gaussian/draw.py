@@ -227,6 +227,16 @@ def _ratio_pair(cell: Sequence[Row]) -> str:
     return " / ".join(f"{of(cell, method=method)[0]['ratio']:.1f}" for method in (DOUBLE, SINGLE))
 
 
+def rows_table(rows: Sequence[Row]) -> Table:
+    """A row per cell, a column per number of rows."""
+    numbers = values_of(rows, "n")
+    lines = []
+    for kind, d, k in dict.fromkeys((r["covariance"], r["d"], r["k"]) for r in rows):
+        cells = [of(rows, covariance=kind, d=d, k=k, n=n) for n in numbers]
+        lines.append((f"{kind}, d = {d}, k = {k}", *(_ratio_pair(cell) for cell in cells)))
+    return ("", *(f"{n:,} rows" for n in numbers)), lines
+
+
 def threads_table(rows: Sequence[Row]) -> Table:
     """A row per cell."""
     lines = []
@@ -286,6 +296,7 @@ PLANS: dict[str, tuple[dict[str, Callable[[Content], Figure]], Callable[[Sequenc
         iteration_table,
         "One iteration: how many times faster than scikit-learn, in double / single precision, on one thread.",
     ),
+    "rows": ({}, rows_table, "The same ratios for fewer and more rows."),
     "fits": ({"fits": draw_fits}, fits_table, "Whole fits from the same start, tolerance 1e-3, one thread."),
     "threads": ({"threads": draw_threads}, threads_table, "Two threads."),
     "memory": ({"memory": draw_memory}, memory_table, "Memory."),

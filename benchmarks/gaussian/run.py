@@ -38,8 +38,9 @@ from scoremix.samples.source import ArraySource
 
 Row = dict[str, float | str | bool | None]
 
-ROWS = 200_000
-"""Rows of every cell of the table of iterations: scikit-learn slows down with them, see the table of rows."""
+ROWS, SECONDS_WITH_ROWS = 200_000, 3.0
+"""Rows of a cell of the table of iterations, for scikit-learn slows down with them (see the table of rows); fewer only
+where an iteration would take it longer than so many seconds."""
 
 SECONDS = 0.25
 """What an iteration of scikit-learn should take in a whole fit, about."""
@@ -48,12 +49,12 @@ LONG, TOO_LONG = 1.5, 12.0
 """Seconds of one iteration of scikit-learn beyond which a cell is repeated less, and left out."""
 
 
-def rows_of(kind: str, d: int, k: int) -> int:
+def rows_of(kind: str, d: int, k: int, limit: float = SECONDS) -> int:
     """Rows of a whole fit: an iteration must not take too long, nor a component have too few of them."""
     # What scikit-learn needs per row and component.
     nanoseconds = {"full": 40 + 0.13 * d * d, "tied": 40 + 0.06 * d * d}.get(kind, 35 + 0.5 * d)
     fewest = max(10_000, k * max(100, 3 * d))
-    return int(np.clip(SECONDS * 1e9 / (k * nanoseconds), fewest, 200_000))
+    return int(np.clip(limit * 1e9 / (k * nanoseconds), fewest, ROWS))
 
 
 def iteration(size: Size) -> Iterator[Row]:
@@ -63,7 +64,7 @@ def iteration(size: Size) -> Iterator[Row]:
     for kind in KINDS:
         for d in dimensions:
             for k in components:
-                yield from iteration_cell(kind, d, k, 500 if tiny else ROWS, repeats)
+                yield from iteration_cell(kind, d, k, 500 if tiny else rows_of(kind, d, k, SECONDS_WITH_ROWS), repeats)
 
 
 def rows(size: Size) -> Iterator[Row]:
