@@ -10,7 +10,9 @@ from sklearn.mixture import GaussianMixture as Reference
 from scoremix.arrays import to_numpy
 from scoremix.learning import em
 from scoremix.learning.acceleration import Anderson, Squarem
-from scoremix.learning.em import coarse_to_fine, expectation, expected_of, fit, gradient_step, maximisation, moved
+from scoremix.learning.coarse_to_fine import coarse_to_fine
+from scoremix.learning.em import expectation, expected_of, fit, maximisation, moved
+from scoremix.learning.gradient_em import gradient_step
 from scoremix.models.covariance import CollapsedError, covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource

@@ -23,7 +23,8 @@ FLOORS = (
     "learning.score_regression learning.acceleration sampling.draw sampling models.split_tree"
     " storage estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
     "learning.clusters learning.em evaluation",
-    "learning.seeding learning.posterior learning.missing learning.stepwise estimators.model_file",
+    "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine"
+    " learning.missing learning.stepwise estimators.model_file",
     "learning.merges estimators.diffusion_mixture estimators.mixture_inputs",
     "learning.splits estimators.mixture_file",
     "learning.moves",

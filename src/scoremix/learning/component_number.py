@@ -24,7 +24,7 @@ import numpy as np
 
 from scoremix.arrays import Floats
 from scoremix.learning.global_start import ALL_ROWS, ALL_ROWS_PER_COMPONENT, search_on, standardised
-from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
+from scoremix.learning.merges import LEAST, cheapest_disjoint, merge_costs, near_pairs, with_merged
 from scoremix.learning.moves import (
     AFTER_MERGE,
     AFTER_SPLIT,
@@ -239,36 +239,30 @@ def clustered(number: Number, state: Posterior, charge: Charge) -> Posterior:
     components that describe the middle and the tails of one cluster are worth less than one for the cluster.
     """
 
-    def value(posterior: Posterior) -> float:
-        return (
-            number.objective(posterior, charge)
-            - float(posterior.rows.weight @ _entropy(posterior.shares)) / posterior.rows.total
-        )
-
     while state.mixture.n_components > 1:
-        i, j = np.triu_indices(state.mixture.n_components, 1)
-        weight, shares = state.rows.weight / state.rows.total, state.shares
-        saved = np.array(
-            [
-                weight @ (_entropy(shares[:, [a, b]]) - _entropy(shares[:, [a]] + shares[:, [b]]))
-                for a, b in zip(i, j, strict=True)
-            ]
-        )
-        costs = (
-            merge_costs(state, i, j) - pair_charge(charge, state.mixture.weights, i, j, number.shared(state)) - saved
-        )
+        i, j = near_pairs(state)
+        charged = pair_charge(charge, state.mixture.weights, i, j, number.shared(state))
+        costs = merge_costs(state, i, j) - charged - _untangled(state, i, j)
         best = np.array([int(np.argmin(costs))])
         trial = number.em(with_merged(state.mixture, i[best], j[best]), POLISH, 1e-5)
-        if value(trial) <= value(state):
+        value = number.objective(trial, charge) - _entropy(trial, trial.shares)
+        if value <= number.objective(state, charge) - _entropy(state, state.shares):
             break
         state = trial
-        number.path.append(Trial("merge clusters", state.mixture.n_components, value(state)))
+        number.path.append(Trial("merge clusters", state.mixture.n_components, value))
     return state
 
 
-def _entropy(shares: Floats) -> Floats:
-    """``-sum r log r`` of every row."""
-    return np.asarray(-np.sum(shares * np.log(np.maximum(shares, 1e-30)), axis=1))
+def _entropy(state: Posterior, shares: Floats) -> float:
+    """Mean of ``-sum r log r``."""
+    each = -np.sum(shares * np.log(np.maximum(shares, LEAST)), axis=1)
+    return float(state.rows.weight @ each) / state.rows.total
+
+
+def _untangled(state: Posterior, i: Ints, j: Ints) -> Floats:
+    """By how much the mean entropy falls when pairs are merged, shape (p,)."""
+    pairs = (state.shares[:, [a, b]] for a, b in zip(i, j, strict=True))
+    return np.array([_entropy(state, pair) - _entropy(state, pair.sum(axis=1, keepdims=True)) for pair in pairs])
 
 
 def deletion_costs(posterior: Posterior) -> Floats:

@@ -23,7 +23,7 @@ from scoremix.models.covariance import Covariance, Tied
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate, available_threads
-from scoremix.samples.source import ArraySource, Chunk, Source
+from scoremix.samples.source import Chunk, Source
 
 COLLAPSED = 1e-6
 """Smallest variance of a component, relative to that of a typical one in the same direction."""
@@ -383,52 +383,3 @@ def fit(
     if guessed:
         mixture = fallback
     return Fit(mixture, bounds, converged, passes)
-
-
-def gradient_step(expected: Expected, mixture: Mixture, rate: float) -> Mixture:
-    """One step of gradient EM on the means (Segol and Nadler, EJS 2021).
-
-    ``m_k + rate S_k^-1 sum_n r_nk (x_n - m_k) / n``, the gradient of the mean log likelihood.
-    With ``rate = S_k / w_k`` it is the M-step of the means; the theory takes one rate for all.
-    """
-    k, d = mixture.means.shape
-    pull = np.linalg.solve(mixture.covariance.dense(k, d), expected.first[:, :, None] / expected.weight)[:, :, 0]
-    return Mixture(mixture.weights, mixture.means + rate * pull, mixture.covariance)
-
-
-def coarse_to_fine(
-    source: Source,
-    start: Mixture,
-    rng: np.random.Generator,
-    *,
-    fractions: tuple[float, ...] = (0.01, 0.1),
-    min_rows: int = 2000,
-    tol: float = 1e-3,
-    max_iter: int = 100,
-    reg: float = 1e-6,
-) -> Mixture:
-    """Fit growing samples of the rows, each from the fit before: a start for all rows at a fraction of the cost.
-
-    Parameters
-    ----------
-    source : Source
-    start : Mixture
-    rng : Generator
-        Draws the samples, by weight.
-    fractions : tuple of float
-        Shares of the rows, increasing; samples of fewer than `min_rows` rows or 10 per parameter are left out.
-    min_rows : int
-    tol, max_iter, reg
-        As for `fit`.
-
-    Returns
-    -------
-    Mixture
-    """
-    mixture = start
-    for fraction in fractions:
-        rows = int(fraction * source.n_rows)
-        if rows >= max(min_rows, 10 * mixture.n_parameters):
-            sample = ArraySource(source.draw(rows, rng))
-            mixture = fit(sample, mixture, tol=tol, max_iter=max_iter, reg=reg).mixture
-    return mixture
