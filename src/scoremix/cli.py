@@ -1,35 +1,55 @@
 """The command line: files in, files out.
 
 Every command checks its outputs before long work, writes them beside and renames them. Without ``--seed``
-every run draws its own random numbers. How errors, warnings and progress look is the business of `terminal`.
+every run draws its own random numbers. An option that the kind of model does not know is refused, not ignored.
+How errors, warnings and progress look is the business of `terminal`.
 """
 
 import csv
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+import numpy as np
 import typer
 
 from scoremix import __version__
+from scoremix.arrays import Array, Floats, to_numpy
 from scoremix.demo import run_demo
-from scoremix.estimators import load
-from scoremix.estimators.diffusion_mixture import DiffusionMixture
-from scoremix.paths import writable_file
+from scoremix.estimators import DiffusionMixture, GaussianMixture, load
+from scoremix.paths import existing_file, writable_file
 from scoremix.plots import figure_ending, fit_figure, save_figure
-from scoremix.samples.files import Columns, read_table, table_ending, write_table
-from scoremix.samples.formats import default_names
-from scoremix.summary import summary
+from scoremix.samples.files import Columns, _positions, read_table, table_ending, write_table
+from scoremix.samples.formats import FORMATS, default_names
+from scoremix.summary import mean_line, summary
 from scoremix.terminal import console, exit_status, plural, progress, say
 
 _N = TypeVar("_N", int, float)
 
 _DEFAULTS = DiffusionMixture()
 _FIGURE_SAMPLES = 1000
+_SHARED = ("data", "output", "model", "columns", "seed")
+_GAUSSIAN = ("components", "covariance_type")
+
+
+class _ModelKind(StrEnum):
+    """What is learnt."""
+
+    diffusion = "diffusion"
+    gaussian = "gaussian"
+
+
+class _CovarianceKind(StrEnum):
+    """What the components of a Gaussian mixture share."""
+
+    full = "full"
+    tied = "tied"
+    diag = "diag"
+    spherical = "spherical"
 
 
 class _GateKind(StrEnum):
@@ -54,16 +74,23 @@ _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="W
 _Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")]
 _Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 _Seed = Annotated[int | None, typer.Option(min=0, metavar="INTEGER", help="Makes the result the same in every run.")]
+_Kind = Annotated[
+    _ModelKind, typer.Option(help="diffusion: the score at every noise level. gaussian: a Gaussian mixture by EM.")
+]
+_Components = Annotated[
+    str, typer.Option(metavar="auto|NUMBER", help="Gaussian model: number of components; auto finds it.")
+]
+_Covariance = Annotated[
+    _CovarianceKind, typer.Option(help="Gaussian model: covariances. tied: one for all; spherical: one number each.")
+]
 _Columns = Annotated[
     list[str] | None, typer.Option(metavar="NAMES", help="Columns to use, such as a,b. All by default.")
 ]
 _Standardize = Annotated[
-    bool,
-    typer.Option("--standardize", help="Give every column mean 0 and deviation 1; undone on the way out."),
+    bool, typer.Option("--standardize", help="Give every column mean 0 and deviation 1; undone on the way out.")
 ]
 _NoiseScale = Annotated[
-    str,
-    typer.Option(metavar="auto|NUMBER", help="Deviation of the noise within a cell, after --standardize."),
+    str, typer.Option(metavar="auto|NUMBER", help="Deviation of the noise within a cell, after --standardize.")
 ]
 _MinWeight = Annotated[float, typer.Option(help="The smallest share of the points that can be a cell.")]
 _Levels = Annotated[int, typer.Option(help="Number of noise levels.")]
@@ -81,8 +108,11 @@ _Sigma = Annotated[
     float | None,
     typer.Option(
         help="Take away noise of this deviation that was added to the data, in the model's units. "
-        "By default the data's own noise is taken away."
+        "By default the data's own noise is taken away; a Gaussian model needs the number."
     ),
+]
+_Densities = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write every row's log density.")
 ]
 
 app = typer.Typer(
@@ -127,8 +157,12 @@ def _demo(out: _Folder = Path("scoremix-demo")) -> None:
 
 @app.command("fit")
 def _fit(
+    context: typer.Context,
     data: _Data,
     output: _Output,
+    model: _Kind = _ModelKind.diffusion,
+    components: _Components = "auto",
+    covariance_type: _Covariance = _CovarianceKind.full,
     columns: _Columns = None,
     standardize: _Standardize = False,
     noise_scale: _NoiseScale = "auto",
@@ -143,8 +177,19 @@ def _fit(
     seed: _Seed = None,
     figure: _Figure = None,
 ) -> None:
-    """Learn a mixture from DATA and write the model."""
-    model = DiffusionMixture(
+    """Learn a mixture from DATA and write the model.
+
+    The rows are read into memory. Gaussian models know --components, --covariance-type, --columns and --seed, and
+    take rows with missing values; all other options, and complete rows, are for diffusion models.
+    """
+    others = _GAUSSIAN if model is _ModelKind.diffusion else set(context.params).difference(_SHARED, _GAUSSIAN)
+    _refuse(context, others, f"is not an option of {model} models")
+    if model is _ModelKind.gaussian:
+        number = _auto_or(int, components, "--components")
+        mixture = GaussianMixture(number, covariance_type=covariance_type.value, random_state=seed)
+        _fit_gaussian(mixture, data, output, _split(columns))
+        return
+    ladder = DiffusionMixture(
         noise_scale=_auto_or(float, noise_scale, "--noise-scale"),
         degree=_auto_or(int, degree, "--degree"),
         gates=gates.value,
@@ -156,23 +201,47 @@ def _fit(
         rank=rank,
         random_state=seed,
     )
+    _fit_diffusion(ladder, data, output, _split(columns), standardize, figure)
+
+
+def _fit_diffusion(
+    model: DiffusionMixture, data: Path, output: Path, chosen: list[str] | None, standardize: bool, figure: Path | None
+) -> None:
+    """Fit, write the model and the figure, and print what was found."""
     _check_output(output, data)
     if figure is not None:
         figure_ending(figure)
         _check_output(figure, data, output)
-    names, array = read_table(data, _split(columns))
+    names, array = read_table(data, chosen)
     units = Columns.standardizing(names, array) if standardize else Columns.plain(names)
     with progress(f"learning {plural(len(array), 'row')}"):
         model.fit(units.encode(array))
     model.save(output, columns=units)
     if figure is not None:
-        samples = units.decode(model.sample(_FIGURE_SAMPLES, random_state=seed))
+        samples = units.decode(model.sample(_FIGURE_SAMPLES, random_state=model.random_state))
         save_figure(fit_figure(model, array, samples, units, data.name), figure)
     console().print(summary(model, units, f"{data}: {plural(len(array), 'row')}"))
 
 
+def _fit_gaussian(model: GaussianMixture, data: Path, output: Path, chosen: list[str] | None) -> None:
+    """Fit, write the model, and print what was found."""
+    _check_output(output, data)
+    names, array = _read_with_holes(data, chosen)
+    title = f"{data}: {plural(len(array), 'row')}"
+    if with_holes := int(np.isnan(array).any(axis=1).sum()):
+        model.set_params(missing_values=np.nan)
+        title += f", {with_holes:,} of them with missing values"
+    with progress(f"learning {plural(len(array), 'row')}"):
+        model.fit(array)
+    if names != default_names(len(names)):
+        model.feature_names_in_ = np.array(names, dtype=object)
+    model.save(output)
+    console().print(summary(model, Columns.plain(names), title))
+
+
 @app.command("sample")
 def _sample(
+    context: typer.Context,
     model: _Model,
     output: _Output,
     number: _Number,
@@ -180,12 +249,20 @@ def _sample(
     steps: _Steps = None,
     seed: _Seed = None,
 ) -> None:
-    """Draw samples from MODEL, in the units of its data."""
+    """Draw samples from MODEL, in the units of its data.
+
+    --method and --steps are for diffusion models: samples of a Gaussian mixture are exact.
+    """
     table_ending(output)
     _check_output(output, model)
     fitted, columns = _load(model)
+    if isinstance(fitted, GaussianMixture):
+        _refuse(context, ("method", "steps"), f"is not an option for {model}, which holds a GaussianMixture")
     with progress(f"drawing {plural(number, 'sample')}"):
-        drawn = fitted.sample(number, method=method.value, n_steps=steps, random_state=seed)
+        if isinstance(fitted, GaussianMixture):
+            drawn = fitted.sample(number, random_state=seed)[0]
+        else:
+            drawn = fitted.sample(number, method=method.value, n_steps=steps, random_state=seed)
     write_table(output, columns.names, columns.decode(drawn))
     say(f"{output}: {plural(number, 'sample')}")
 
@@ -194,17 +271,43 @@ def _sample(
 def _denoise(model: _Model, data: _Data, output: _Output, sigma: _Sigma = None) -> None:
     """Take the noise away from DATA.
 
-    Every row y becomes the mean of its centre, E[mu | y]; with --sigma, the mean of the point without the
-    noise that was added, E[x | y].
+    Every row y becomes the mean of its centre, E[mu | y]; with --sigma, which Gaussian models need, the mean of the
+    point without the noise that was added, E[x | y].
     """
     table_ending(output)
     _check_output(output, model, data)
     fitted, columns = _load(model)
+    if sigma is not None:
+        denoised: Callable[[Floats], Array] = partial(fitted.denoise, sigma=sigma)
+    elif isinstance(fitted, DiffusionMixture):
+        denoised = fitted.posterior_mean
+    else:
+        raise ValueError(f"{model} holds a GaussianMixture: say with --sigma how large the added noise is")
     rows = columns.encode(columns.read(data))
     with progress(f"denoising {plural(len(rows), 'row')}"):
-        clean = fitted.posterior_mean(rows) if sigma is None else fitted.denoise(rows, sigma)
+        clean = denoised(rows)
     write_table(output, columns.names, columns.decode(clean))
     say(f"{output}: {plural(len(rows), 'row')}, denoised")
+
+
+@app.command("score")
+def _score(model: _Model, data: _Data, output: _Densities = None) -> None:
+    """Print the mean log density of the rows of DATA, with its standard error.
+
+    MODEL must be Gaussian: a diffusion model knows the gradient of the log density, not its value.
+    """
+    if output is not None:
+        table_ending(output)
+        _check_output(output, model, data)
+    fitted, columns = _load(model)
+    if isinstance(fitted, DiffusionMixture):
+        raise ValueError(f"{model} holds a DiffusionMixture, which has no density: fit with --model gaussian")
+    rows = columns.encode(columns.read(data))
+    with progress(f"scoring {plural(len(rows), 'row')}"):
+        log_density = to_numpy(fitted.score_samples(rows))
+    if output is not None:
+        write_table(output, ["log_density"], log_density[:, None])
+    say(f"{data}: {mean_line(log_density)}")
 
 
 @app.command("info")
@@ -212,6 +315,14 @@ def _info(model: _Model) -> None:
     """Print what MODEL found."""
     fitted, columns = _load(model)
     console().print(summary(fitted, columns, str(model)))
+
+
+def _refuse(context: typer.Context, names: Collection[str], reason: str) -> None:
+    """Refuse options that were given, whatever their value."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise ValueError(f"{parameter.opts[0]} {reason}: leave it out")
 
 
 def _auto_or(number: Callable[[str], _N], text: str, option: str) -> _N | Literal["auto"]:
@@ -240,14 +351,25 @@ def _check_output(output: Path, *others: Path) -> None:
             raise ValueError(f"{output} is named twice: give another path for the output")
 
 
-def _load(path: Path) -> tuple[DiffusionMixture, Columns]:
+def _read_with_holes(path: Path, chosen: list[str] | None) -> tuple[list[str], Floats]:
+    """Read a table in which entries may be missing, as NaN; everything else is refused as `read_table` does."""
+    source = existing_file(path)
+    form = FORMATS[table_ending(source)]
+    found = form.names(source)
+    positions = _positions(source, found, chosen)
+    names, array = [found[position] for position in positions], form.load(source, positions)
+    bad = np.flatnonzero(np.isinf(array).any(axis=0) | np.isnan(array).all(axis=0))
+    if len(bad):  # also without any rows
+        return read_table(source, [names[column] for column in bad])
+    return names, array
+
+
+def _load(path: Path) -> tuple[DiffusionMixture | GaussianMixture, Columns]:
     """Load a model and its columns, which are the units that a plain load warns about."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         model = load(path)
-    if not isinstance(model, DiffusionMixture):
-        raise ValueError(f"{path} holds a {type(model).__name__}: this command needs a DiffusionMixture")
-    columns: Columns | None = model.columns_
+    columns: Columns | None = getattr(model, "columns_", None)
     if columns is None:
         names = getattr(model, "feature_names_in_", default_names(model.n_features_in_))
         columns = Columns.plain([str(name) for name in names])

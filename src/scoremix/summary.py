@@ -1,4 +1,4 @@
-"""What a fitted model found, as tables for the terminal: its cells in the data's units, and its noise levels.
+"""What a fitted model found, as tables for the terminal: its cells or components, in the data's units, and its fit.
 
 Long tables are cut, and say so; the model has the rest.
 """
@@ -15,6 +15,8 @@ from rich.text import Text
 
 from scoremix.arrays import Floats
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
+from scoremix.estimators.gaussian_mixture import GaussianMixture
+from scoremix.evaluation.estimate import Estimate
 from scoremix.samples.files import Columns
 from scoremix.terminal import plural
 
@@ -22,12 +24,12 @@ _MAX_CELLS = 20
 _MAX_COLUMNS = 8
 
 
-def summary(model: DiffusionMixture, columns: Columns, title: str) -> Group:
+def summary(model: DiffusionMixture | GaussianMixture, columns: Columns, title: str) -> Group:
     """Describe a fitted model.
 
     Parameters
     ----------
-    model : DiffusionMixture
+    model : DiffusionMixture or GaussianMixture
         A fitted model.
     columns : Columns
         Names of its columns, and how its units differ from theirs.
@@ -37,9 +39,35 @@ def summary(model: DiffusionMixture, columns: Columns, title: str) -> Group:
     Returns
     -------
     rich.console.Group
-        A line on the fit, a table of cells and a table of noise levels.
+        Of a diffusion model a line on the fit, a table of cells and a table of noise levels; of a Gaussian mixture
+        some lines on the fit and a table of components.
     """
-    return Group(Text(title, style="bold"), Text(_one_line(model, columns)), _cells(model, columns), _levels(model))
+    heading = Text(title, style="bold")
+    if isinstance(model, GaussianMixture):
+        lines = map(Text, _on_mixture(model, columns))
+        return Group(heading, *lines, _clusters("component", model.weights_, model.means_, columns))
+    cells = _clusters("cell", model.weights_, model.centers_, columns)
+    return Group(heading, Text(_one_line(model, columns)), cells, _levels(model))
+
+
+def mean_line(log_density: Floats) -> str:
+    """Say how well a model fits some rows.
+
+    Parameters
+    ----------
+    log_density : ndarray of shape (n,)
+        Log density of every row, in nats.
+
+    Returns
+    -------
+    str
+        Number of rows, mean and its standard error, which one row does not have.
+    """
+    rows = plural(len(log_density), "row")
+    if len(log_density) == 1:
+        return f"{rows}, log density {log_density[0]:.6g} nats"
+    mean, error = Estimate.of(log_density)
+    return f"{rows}, mean log density {mean:.6g} nats per row, standard error {error:.2g}"
 
 
 def _one_line(model: DiffusionMixture, columns: Columns) -> str:
@@ -51,16 +79,33 @@ def _one_line(model: DiffusionMixture, columns: Columns) -> str:
     )
 
 
-def _cells(model: DiffusionMixture, columns: Columns) -> Group:
-    """Weights and centres, in the columns' own units."""
+def _on_mixture(model: GaussianMixture, columns: Columns) -> list[str]:
+    """What was found, how likely it makes the data, whether EM came to an end, and whether a move would improve it."""
+    chosen = "chosen from the data" if model.n_components == "auto" else "as given"
+    likelihood, gain, cost = model.lower_bound_, model.split_gain_, model.merge_cost_
+    merging = "no two components to merge" if np.isinf(cost) else f"smallest merge cost {cost:.3g}"
+    return [
+        f"{plural(model.n_components_, 'component')} in {plural(len(columns.names), 'column')} ({chosen}); "
+        f"covariances: {model.covariance_type}",
+        f"mean log likelihood {likelihood:.6g} nats per row" if np.isfinite(likelihood) else "likelihood not known",
+        f"{'converged' if model.converged_ else 'not converged'} after {plural(model.n_iter_, 'EM step')}",
+        "optimality not checked"
+        if np.isnan([gain, cost]).any()
+        else f"optimality check: largest split gain {gain:.3g} nats per row, {merging}",
+    ]
+
+
+def _clusters(noun: str, weights: Floats, centers: Floats, columns: Columns) -> Group:
+    """Weights and centres of cells or components, in the columns' own units."""
     names = columns.names[:_MAX_COLUMNS]
-    centers = columns.decode(model.centers_)[:_MAX_CELLS, : len(names)]
-    weights = [f"{weight:.1%}" for weight in model.weights_[: len(centers)]]
-    numbers = [str(index + 1) for index in range(len(centers))]
-    table = _table({"cell": numbers, "weight": weights} | dict(zip(names, map(_aligned, centers.T), strict=True)))
-    hidden = {"cell": model.n_cells_ - len(centers), "column": len(columns.names) - len(names)}
-    more = " and ".join(plural(count, noun) for noun, count in hidden.items() if count)
-    return Group(_heading("Cells: weights and centres"), table, *([f"  and {more} more"] if more else []))
+    shown = columns.decode(centers)[:_MAX_CELLS, : len(names)]
+    shares = [f"{weight:.1%}" for weight in weights[: len(shown)]]
+    numbers = [str(index + 1) for index in range(len(shown))]
+    table = _table({noun: numbers, "weight": shares} | dict(zip(names, map(_aligned, shown.T), strict=True)))
+    hidden = {noun: len(weights) - len(shown), "column": len(columns.names) - len(names)}
+    more = " and ".join(plural(count, what) for what, count in hidden.items() if count)
+    heading = _heading(f"{noun.capitalize()}s: weights and centres")
+    return Group(heading, table, *([f"  and {more} more"] if more else []))
 
 
 def _levels(model: DiffusionMixture) -> Group:

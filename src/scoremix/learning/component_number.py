@@ -238,7 +238,6 @@ def clustered(number: Number, state: Posterior, charge: Charge) -> Posterior:
     That is the objective minus the mean entropy of the responsibilities (Biernacki, Celeux and Govaert, 2000): two
     components that describe the middle and the tails of one cluster are worth less than one for the cluster.
     """
-
     while state.mixture.n_components > 1:
         i, j = near_pairs(state)
         charged = pair_charge(charge, state.mixture.weights, i, j, number.shared(state))
@@ -343,7 +342,8 @@ class Additions:
 
     def without(self, which: Ints) -> Additions:
         """The same, but for some that have failed."""
-        return Additions(self.splits, np.setdiff1d(self.more, which), np.setdiff1d(self.swaps, which))
+        more, swaps = (some[~np.isin(some, which)] for some in (self.more, self.swaps))
+        return Additions(self.splits, more, swaps)
 
 
 def grown(number: Number, state: Posterior, charge: Charge, held_out: bool) -> Posterior:
