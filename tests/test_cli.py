@@ -1,4 +1,6 @@
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from scoremix.samples.formats import FORMATS
 from scoremix.storage import read_model
 
 FAST = ["--levels", "4", "--draws", "1", "--degree", "1", "--noise-scale", "1", "--seed", "0"]
+GAUSSIAN = ["--model", "gaussian", "--seed", "0"]
 CENTRES = np.array([[-6.0, 0.0], [6.0, 3.0]])
 NAMES = ["a [m]", "b, in s"]
 
@@ -46,6 +49,21 @@ def fitted(tmp_path_factory):
 def model(folder, fitted):
     """The working directory with a model of its table."""
     return Path(shutil.copy(fitted, folder / "model"))
+
+
+@pytest.fixture(scope="module")
+def fitted_mixture(tmp_path_factory):
+    """A Gaussian model of the table, as a file that no test may change."""
+    folder = tmp_path_factory.mktemp("fitted_mixture")
+    write_table(folder / "data.csv", NAMES, rows())
+    assert cli.main(["fit", str(folder / "data.csv"), "-o", str(folder / "mixture"), *GAUSSIAN]) == 0
+    return folder / "mixture"
+
+
+@pytest.fixture
+def mixture(folder, fitted_mixture):
+    """The working directory with a Gaussian model of its table."""
+    return Path(shutil.copy(fitted_mixture, folder / "mixture"))
 
 
 def succeed(capsys, *words):
@@ -223,9 +241,253 @@ def test_models_fitted_on_a_frame_keep_its_names(folder, capsys):
 def test_version_and_help(capsys):
     assert succeed(capsys, "--version") == f"scoremix {scoremix.__version__}\n"
     helped = succeed(capsys)
-    for command in ("demo", "fit", "sample", "denoise", "info"):
+    for command in ("demo", "fit", "sample", "denoise", "score", "info"):
         assert command in helped
         assert "Usage: scoremix" in succeed(capsys, command, "--help")
+
+
+# Gaussian models --------------------------------------------------------------------------------------------
+
+
+def density(parameters, points):
+    """Density of a mixture at points, by the book."""
+    total = np.zeros(len(points))
+    for weight, mean, covariance in zip(*parameters, strict=True):
+        deviations = points - mean
+        squares = np.einsum("ni,ij,nj->n", deviations, np.linalg.inv(covariance), deviations)
+        total += weight * np.exp(-squares / 2) / np.sqrt(np.linalg.det(2 * np.pi * covariance))
+    return total
+
+
+def test_a_gaussian_fit_says_what_it_found(folder, capsys):
+    lines = succeed(capsys, "fit", "data.csv", "-o", "mixture", *GAUSSIAN).splitlines()
+    found = scoremix.load("mixture")
+    assert lines[:5] == [
+        "data.csv: 300 rows",
+        "2 components in 2 columns (chosen from the data); covariances: full",
+        f"mean log likelihood {found.lower_bound_:.6g} nats per row",
+        f"converged after {found.n_iter_} EM steps",
+        f"optimality check: largest split gain {found.split_gain_:.3g} nats per row, "
+        f"smallest merge cost {found.merge_cost_:.3g}",
+    ]
+    assert lines[8].split() == ["component", "weight", "a", "[m]", "b,", "in", "s"]
+    # Standard error of a mean of 150 rows: 0.08; four of them.
+    np.testing.assert_allclose(found.means_, CENTRES, atol=0.33)
+    assert list(found.feature_names_in_) == NAMES
+    assert found.random_state == 0
+    assert sorted(os.listdir()) == ["data.csv", "mixture"]
+
+
+def test_a_gaussian_fit_is_that_of_the_estimator(mixture):
+    by_hand = scoremix.GaussianMixture("auto", random_state=0).fit(rows())
+    np.testing.assert_array_equal(scoremix.load(mixture).covariances_, by_hand.covariances_)
+
+
+def test_info_says_the_same_as_a_gaussian_fit(folder, capsys):
+    fitted = succeed(capsys, "fit", "data.csv", "-o", "mixture", *GAUSSIAN)
+    assert succeed(capsys, "info", "mixture").splitlines()[1:] == fitted.splitlines()[1:]
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("number", ["1", "3", "auto"])
+def test_components_and_covariance_type(folder, capsys, kind, number):
+    chosen = ["--components", number, "--covariance-type", kind]
+    out = succeed(capsys, "fit", "data.csv", "-o", "mixture", *chosen, *GAUSSIAN)
+    found = scoremix.load("mixture")
+    assert found.n_components_ == (2 if number == "auto" else int(number))
+    assert found.n_components == (number if number == "auto" else int(number))
+    assert found.covariance_type == kind
+    assert f"({'chosen from the data' if number == 'auto' else 'as given'}); covariances: {kind}" in out
+
+
+def test_the_default_model_is_diffusion(folder, capsys):
+    succeed(capsys, "fit", "data.csv", "-o", "named", "--model", "diffusion", *FAST)
+    succeed(capsys, "fit", "data.csv", "-o", "default", *FAST)
+    assert read_model("named")[:2] == read_model("default")[:2]
+
+
+def test_a_gaussian_model_of_some_columns(folder, capsys):
+    write_table("three.csv", ["name", "b", "c, d"], np.column_stack([np.arange(300), rows()]))
+    succeed(capsys, "fit", "three.csv", "-o", "mixture", "--columns", '"c, d",b', *GAUSSIAN)
+    assert list(scoremix.load("mixture").feature_names_in_) == ["c, d", "b"]
+    succeed(capsys, "denoise", "mixture", "three.csv", "-o", "clean.csv", "--sigma", "1")
+    assert read_table("clean.csv")[0] == ["c, d", "b"]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_missing_values(folder, capsys, ending):
+    array = rows()
+    array[:100:10, 0] = np.nan
+    array[5:100:10, 1] = np.nan
+    write_table(f"gaps{ending}", NAMES, array)
+    out = succeed(capsys, "fit", f"gaps{ending}", "-o", "mixture", *GAUSSIAN)
+    assert out.startswith(f"gaps{ending}: 300 rows, 20 of them with missing values\n2 components")
+    found = scoremix.load("mixture")
+    by_hand = scoremix.GaussianMixture("auto", random_state=0, missing_values=np.nan).fit(array)
+    np.testing.assert_array_equal(found.means_, by_hand.means_)
+
+
+def test_a_fit_that_did_not_converge_says_so(folder, capsys):
+    with pytest.warns(UserWarning, match="did not converge"):
+        scoremix.GaussianMixture(2, max_iter=1, tol=0, random_state=0).fit(rows()).save("mixture")
+    assert "not converged after 1 EM step\n" in succeed(capsys, "info", "mixture")
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_gaussian_models_in_every_format_from_fit_to_denoised_rows(folder, capsys, ending):
+    names = ["x0", "x1"]
+    write_table(f"data{ending}", names, rows())
+    fitted = succeed(capsys, "fit", f"data{ending}", "-o", "mixture", *GAUSSIAN)
+    assert succeed(capsys, "info", "mixture").splitlines()[1:] == fitted.splitlines()[1:]
+    succeed(capsys, "score", "mixture", f"data{ending}", "-o", f"scored{ending}")
+    assert read_table(f"scored{ending}")[1].shape == (300, 1)
+    out = succeed(capsys, "sample", "mixture", "-n", "20", "-o", f"new{ending}", "--seed", "1")
+    assert out == f"new{ending}: 20 samples\n"
+    out = succeed(capsys, "denoise", "mixture", f"data{ending}", "-o", f"clean{ending}", "--sigma", "0.5")
+    assert out == f"clean{ending}: 300 rows, denoised\n"
+    for name, count in ((f"new{ending}", 20), (f"clean{ending}", 300)):
+        found, array = read_table(name)
+        assert found == names
+        assert array.shape == (count, 2)
+
+
+def test_score_is_the_log_density_with_its_standard_error(mixture, capsys):
+    new = rows(200, seed=3)
+    write_table("new.csv", ["other", *NAMES[::-1]], np.column_stack([np.zeros(200), new[:, ::-1]]))
+    out = succeed(capsys, "score", "mixture", "new.csv", "-o", "scored.csv")
+    found = scoremix.load(mixture)
+    expected = np.log(density((found.weights_, found.means_, found.covariances_), new))
+    names, scored = read_table("scored.csv")
+    assert names == ["log_density"]
+    np.testing.assert_allclose(scored[:, 0], expected, rtol=1e-10)
+    error = expected.std(ddof=1) / np.sqrt(200)
+    assert out == (
+        f"new.csv: 200 rows, mean log density {expected.mean():.6g} nats per row, standard error {error:.2g}\n"
+    )
+
+
+def test_score_without_output_writes_nothing(mixture, capsys):
+    before = sorted(os.listdir())
+    assert succeed(capsys, "score", "mixture", "data.csv").startswith("data.csv: 300 rows, mean log density -3.5")
+    assert sorted(os.listdir()) == before
+
+
+def test_score_of_one_row(mixture, capsys):
+    write_table("one.csv", NAMES, CENTRES[:1])
+    value = scoremix.GaussianMixture("auto", random_state=0).fit(rows()).score_samples(CENTRES[:1])[0]
+    assert succeed(capsys, "score", "mixture", "one.csv") == f"one.csv: 1 row, log density {value:.6g} nats\n"
+
+
+def test_gaussian_samples_are_reproducible_and_have_the_datas_moments(mixture, capsys):
+    tables = []
+    for seed in ("1", "1", "2"):
+        succeed(capsys, "sample", "mixture", "-n", "400", "-o", "new.csv", "--seed", seed)
+        names, array = read_table("new.csv")
+        assert names == NAMES
+        tables.append(array)
+    np.testing.assert_array_equal(tables[0], tables[1])
+    assert not np.array_equal(tables[0], tables[2])
+    # Standard errors of the means of 400 samples and of 300 rows: 0.3 and 0.35; four of both together.
+    np.testing.assert_allclose(tables[0].mean(axis=0), rows().mean(axis=0), atol=1.9)
+
+
+def test_a_gaussian_model_takes_away_the_noise_that_was_added(mixture, capsys):
+    clean = rows(200, seed=5)
+    noisy = clean + 2.0 * np.random.default_rng(6).standard_normal(clean.shape)
+    write_table("noisy.csv", NAMES, noisy)
+    succeed(capsys, "denoise", "mixture", "noisy.csv", "-o", "out.csv", "--sigma", "2")
+    # Per coordinate: 4 in the noisy rows, 1 / (1 + 1/4) = 0.8 at best, with a standard error of 0.06.
+    assert np.mean((read_table("out.csv")[1] - clean) ** 2) < 1.0
+
+
+def test_gaussian_models_saved_by_the_library(folder, capsys):
+    scoremix.GaussianMixture.from_parameters([1.0], [[0.0, 1.0]], [[1.0, 2.0]], "diag").save("plain")
+    out = succeed(capsys, "info", "plain")
+    assert "1 component in 2 columns (as given); covariances: diag" in out
+    assert "optimality not checked" in out
+    assert "x0" in out
+    succeed(capsys, "denoise", "plain", "data.csv", "-o", "clean.csv", "--sigma", "1")
+    assert read_table("clean.csv")[0] == ["x0", "x1"]
+
+
+DIFFUSION_OPTIONS = [
+    "--standardize", "--noise-scale auto", "--min-weight 0.003", "--levels 16", "--draws 2", "--degree auto",
+    "--gates soft", "--sigma-min 1", "--sigma-max 9", "--rank 1", "--figure fit.png",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", DIFFUSION_OPTIONS)
+def test_gaussian_fits_refuse_options_of_diffusion_models_even_at_their_defaults(folder, capsys, option):
+    line = refuse(capsys, "fit", "data.csv", "-o", "m", *GAUSSIAN, *option.split())
+    assert line == f"scoremix: {option.split()[0]} is not an option of gaussian models: leave it out\n"
+
+
+@pytest.mark.parametrize("option", ["--components auto", "--components 3", "--covariance-type full"])
+def test_diffusion_fits_refuse_options_of_gaussian_models_even_at_their_defaults(folder, capsys, option):
+    line = refuse(capsys, "fit", "data.csv", "-o", "m", *option.split())
+    assert line == f"scoremix: {option.split()[0]} is not an option of diffusion models: leave it out\n"
+
+
+def test_every_option_of_fit_belongs_to_a_kind_of_model():
+    command = next(command for command in cli.app.registered_commands if command.name == "fit")
+    options = {f"--{name.replace('_', '-')}" for name in command.callback.__annotations__}
+    shared = {"--context", "--data", "--output", "--model", "--columns", "--seed", "--return"}
+    gaussian = {"--components", "--covariance-type"}
+    assert options == shared | gaussian | {option.split()[0] for option in DIFFUSION_OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("fit data.csv -o m --model magic", "--model"),
+        ("fit data.csv -o m --model gaussian --components many", "'many' is neither 'auto' nor a whole number"),
+        ("fit data.csv -o m --model gaussian --components 2.5", "'2.5' is neither 'auto' nor a whole number"),
+        ("fit data.csv -o m --model gaussian --components 0", "n_components"),
+        ("fit data.csv -o m --model gaussian --components 301", "n_components = 301, n_samples = 300"),
+        ("fit equal.csv -o m --model gaussian --components 3", "more than X has distinct rows"),
+        ("fit data.csv -o m --model gaussian --covariance-type round", "--covariance-type"),
+        ("fit missing.csv -o m --model gaussian", "missing.csv does not exist"),
+        ("fit data.csv -o data.csv --model gaussian", "data.csv is named twice"),
+        ("fit data.csv -o nowhere/m --model gaussian", "nowhere does not exist"),
+        ("fit data.csv -o m --model gaussian --columns c", "data.csv has no column 'c'"),
+        ("fit text.csv -o m --model gaussian", "text.csv: column 'b' holds 'two'"),
+        ("fit header.csv -o m --model gaussian", "header.csv has no rows"),
+        ("fit hollow.csv -o m --model gaussian", "hollow.csv: column 'b' has 2 missing"),
+        ("fit infinite.csv -o m --model gaussian", "infinite.csv: column 'b' has 1 missing or infinite entries"),
+        ("fit one_row.csv -o m --model gaussian", "minimum of 2 is required"),
+        ("score mixture missing.csv", "missing.csv does not exist"),
+        ("score missing data.csv", "missing does not exist"),
+        ("score mixture text.csv", "text.csv has no column 'a [m]'"),
+        ("score mixture wide.npy", "wide.npy has no column 'a [m]'"),
+        ("score mixture gaps.csv", "gaps.csv: column 'a [m]' has 1 missing"),
+        ("score mixture data.csv -o s.txt", "unknown ending '.txt'"),
+        ("score mixture data.csv -o data.csv", "data.csv is named twice"),
+        ("score mixture mixture", "unknown ending ''"),
+        ("score model data.csv", "model holds a DiffusionMixture, which has no density: fit with --model gaussian"),
+        ("sample mixture -n 3 -o s.csv --steps 5", "--steps is not an option for mixture, which holds a GaussianM"),
+        ("sample mixture -n 3 -o s.csv --method dpm", "--method is not an option for mixture"),
+        ("sample mixture -n 3 -o s.xlsx", "unknown ending '.xlsx'"),
+        ("denoise mixture data.csv -o s.csv", "mixture holds a GaussianMixture: say with --sigma"),
+        ("denoise mixture data.csv -o s.csv --sigma -1", "sigma"),
+        ("denoise mixture text.csv -o s.csv --sigma 1", "has no column 'a [m]'"),
+        ("denoise mixture gaps.csv -o s.csv --sigma 1", "gaps.csv: column 'a [m]' has 1 missing"),
+    ],
+)
+def test_wrong_input_for_gaussian_models(mixture, fitted, capsys, words, fault):
+    shutil.copy(fitted, "model")
+    texts = {
+        "text.csv": "a,b\n1,two\n3,4\n",
+        "header.csv": "a,b\n",
+        "hollow.csv": "a,b\n1,\n3,\n",
+        "infinite.csv": "a,b\n,2\n3,inf\n4,5\n",
+        "one_row.csv": "a,b\n1,2\n",
+        "equal.csv": "a,b\n" + 5 * "1,2\n3,4\n",
+        "gaps.csv": '"a [m]","b, in s"\n,2\n3,4\n',
+    }
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    write_table("wide.npy", ["x0", "x1", "x2"], np.ones((3, 3)))
+    assert fault in refuse(capsys, *words.split())
 
 
 # What commands refuse ---------------------------------------------------------------------------------------
@@ -338,6 +600,23 @@ def test_the_program_runs(folder):
     fitted = run("fit", "data.csv", "-o", "model", *FAST)
     assert (fitted.returncode, fitted.stderr) == (0, "")
     assert "2 cells in 2 columns" in fitted.stdout
+
+
+def test_the_program_scores_and_is_quiet_in_a_pipe(mixture):
+    scored = run("score", "mixture", "data.csv", "-o", "scored.parquet")
+    assert (scored.returncode, scored.stderr) == (0, "")
+    assert scored.stdout.startswith("data.csv: 300 rows, mean log density -3.5")
+    assert scored.stdout.count("\n") == 1
+
+
+def test_the_commands_of_the_documentation_run(folder, capsys):
+    page = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    block = re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[1]
+    for line in block.splitlines():
+        succeed(capsys, *shlex.split(line)[1:])
+    assert {path.name for path in folder.iterdir()} == {
+        "data.csv", "mixture.safetensors", "densities.csv", "samples.csv", "clean.csv",
+    }  # fmt: skip
 
 
 def test_the_program_refuses_with_one_line_and_status_2(folder):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from scoremix.estimators import GaussianMixture
 from scoremix.samples.files import Columns
-from scoremix.summary import summary
+from scoremix.summary import mean_line, summary
 
 
 def fitted(n_cells=2, n_columns=2, noise_scale="auto"):
@@ -74,3 +75,52 @@ def test_numbers_of_a_column_are_written_alike(scale, written):
     model = fitted(2, 2)
     lines = words(model, Columns(["a", "b"], [0.0, 0.0], [scale, 1.0]))
     assert [line[2] for line in lines if len(line) == 4 and line[1] == "50.0%"] == written
+
+
+def mixture(n_components=2, n_columns=2):
+    """A known mixture."""
+    means = np.arange(n_components * n_columns, dtype=float).reshape(n_components, n_columns)
+    return GaussianMixture.from_parameters(
+        np.full(n_components, 1 / n_components), means, np.ones(n_components), "spherical"
+    )
+
+
+def test_a_mixture_says_how_its_fit_ended():
+    model = mixture()
+    model.lower_bound_, model.split_gain_, model.merge_cost_, model.n_iter_ = -3.25, 0.001, 0.5, 7
+    lines = [" ".join(line) for line in words(model, Columns.plain(["a", "b"]))]
+    assert lines[:5] == [
+        "data.csv: 9 rows",
+        "2 components in 2 columns (as given); covariances: spherical",
+        "mean log likelihood -3.25 nats per row",
+        "converged after 7 EM steps",
+        "optimality check: largest split gain 0.001 nats per row, smallest merge cost 0.5",
+    ]
+    assert "component weight a b" in lines
+    assert "2 50.0% 2.0000 3.0000" in lines
+
+
+def test_a_mixture_that_was_found_and_did_not_converge():
+    model = mixture(1).set_params(n_components="auto")
+    model.converged_, model.n_iter_, model.split_gain_, model.merge_cost_ = False, 1, 0.001, np.inf
+    lines = [" ".join(line) for line in words(model, Columns.plain(["a", "b"]))]
+    assert lines[1] == "1 component in 2 columns (chosen from the data); covariances: spherical"
+    assert lines[3] == "not converged after 1 EM step"
+    assert lines[4] == "optimality check: largest split gain 0.001 nats per row, no two components to merge"
+
+
+def test_a_mixture_that_was_not_fitted():
+    lines = words(mixture(), Columns.plain(["a", "b"]))
+    assert ["likelihood", "not", "known"] in lines
+    assert ["optimality", "not", "checked"] in lines
+
+
+def test_long_tables_of_components_are_cut():
+    lines = words(mixture(25, 11), Columns.plain([f"c{index}" for index in range(11)]))
+    assert ["and", "5", "components", "and", "3", "columns", "more"] in lines
+
+
+def test_mean_line():
+    # Deviation of (1, 2, 3): 1; standard error of the mean: 1 / sqrt(3).
+    assert mean_line(np.array([1.0, 2.0, 3.0])) == ("3 rows, mean log density 2 nats per row, standard error 0.58")
+    assert mean_line(np.array([-1.5])) == "1 row, log density -1.5 nats"
