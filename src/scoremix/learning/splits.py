@@ -40,6 +40,9 @@ STEPS = 4
 ROUNDING = 100.0
 """Rounding errors of a second moment, at most, in units of the precision of the rows."""
 
+FAR = 1e4
+"""Standard deviations beyond which a row is as far as this: a component without width has no fourth moments."""
+
 TURNS, ICA_TURNS = 6, 8
 """Iterations of the power method and of FastICA."""
 
@@ -234,7 +237,7 @@ def _principal(group: _Group, mass: Floats) -> Floats:
 
 def _least_gaussian(group: _Group, mass: Floats) -> Floats:
     """Coordinates (g, m) along a direction of locally least Gaussian shape, from the centre."""
-    white = group.parent.covariance.whiten(group.offsets)
+    white = np.clip(group.parent.covariance.whiten(group.offsets), -FAR, FAR)
     share = mass / np.maximum(mass.sum(axis=1, keepdims=True), LEAST)
     lengths = np.einsum("gmd,gmd->gm", white, white)
     fourth = np.swapaxes(white, 1, 2) @ (white * (lengths * share)[:, :, None])
