@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+from scoremix import GaussianMixture
 from scoremix.arrays import to_numpy
 from scoremix.learning import missing
 from scoremix.learning.em import expectation, fit
@@ -235,12 +236,12 @@ def test_patterns_cover_all_rows_once():
 
 @pytest.mark.parametrize("precision", [np.float64, np.float32])
 def test_filled_sources_show_column_means_instead_of_holes(xp, precision):
-    x = np.array([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan], [np.nan, 8.0, np.nan], [100.0, 7.0, np.nan]], precision)
+    x = np.array([[1.0, np.nan, 5.0], [3.0, 4.0, np.nan], [np.nan, 8.0, np.nan], [100.0, 7.0, np.nan]], precision)
     weight = np.array([1.0, 1.0, 3.0, 0.0])
     filled = Filled.of(ArraySource(xp.asarray(x), xp.asarray(weight)))
-    np.testing.assert_allclose(filled.means, [2.0, 7.0, 0.0], rtol=1e-14)
+    np.testing.assert_allclose(filled.means, [2.0, 7.0, 5.0], rtol=1e-14)
     assert (filled.n_rows, filled.n_features) == (4, 3)
-    whole = np.array([[1.0, 7.0, 0.0], [3.0, 4.0, 0.0], [2.0, 8.0, 0.0], [100.0, 7.0, 0.0]])
+    whole = np.array([[1.0, 7.0, 5.0], [3.0, 4.0, 5.0], [2.0, 8.0, 5.0], [100.0, 7.0, 5.0]])
     chunks = list(filled.chunks(3))
     assert [(chunk.start, chunk.stop) for chunk in chunks] == [(0, 3), (3, 4)]
     np.testing.assert_array_equal(np.concatenate([to_numpy(chunk.x) for chunk in chunks]), whole)
@@ -249,6 +250,22 @@ def test_filled_sources_show_column_means_instead_of_holes(xp, precision):
     drawn = to_numpy(filled.draw(50, np.random.default_rng(0)))
     assert drawn.dtype == precision
     np.testing.assert_array_equal(np.unique(drawn, axis=0), np.unique(whole[:3], axis=0))
+
+
+def test_a_column_without_any_value_is_refused():
+    x = np.array([[1.0, np.nan], [3.0, np.nan]])
+    with pytest.raises(ValueError, match="column 1 of X has only missing values"):
+        GaussianMixture(1, missing_values=np.nan).fit(x)
+
+
+def test_a_search_sees_complete_rows_where_these_are_enough():
+    x = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, 6.0], [7.0, 1.0]])
+    weight = np.array([1.0, 2.0, 3.0, 4.0])
+    seen = next(iter(Filled.of(ArraySource(x, weight)).searchable().chunks(10)))
+    np.testing.assert_array_equal(seen.x, x[1:])
+    np.testing.assert_array_equal(seen.weight, weight[1:])
+    few = Filled.of(ArraySource(np.where(np.eye(4, 2, dtype=bool) | np.eye(4, 2, -1, dtype=bool), np.nan, x)))
+    assert few.searchable() is few
 
 
 def test_filled_sources_without_weights():

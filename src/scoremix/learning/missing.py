@@ -172,7 +172,13 @@ class Filled:
 
     @staticmethod
     def of(source: Source) -> Filled:
-        """Find the means of the observed entries, in one pass; 0 for a column without any."""
+        """Find the means of the observed entries, in one pass.
+
+        Raises
+        ------
+        ValueError
+            If a column has no entry: nothing can be learnt about it.
+        """
 
         def statistic(chunk: Chunk) -> Floats:
             x = to_numpy(chunk.x).astype(np.float64)
@@ -181,7 +187,10 @@ class Filled:
             return np.stack([weight @ np.where(observed, x, 0.0), weight @ observed])
 
         sums, mass = accumulate(statistic, source, chunk_rows=CHUNK_ROWS)
-        return Filled(source, np.where(mass > 0, sums / np.where(mass > 0, mass, 1.0), 0.0))
+        empty = np.flatnonzero(mass == 0)
+        if len(empty):
+            raise ValueError(f"column {empty[0]} of X has only missing values: leave it out.")
+        return Filled(source, sums / mass)
 
     @property
     def n_rows(self) -> int:
