@@ -40,6 +40,7 @@ from scoremix.learning.component_number import component_number
 from scoremix.learning.em import Expected, Fit, Prior, expectation, fit
 from scoremix.learning.global_start import global_start, optimality, shared_prior
 from scoremix.learning.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
+from scoremix.learning.posterior import weight_of
 from scoremix.learning.seeding import initial_mixture
 from scoremix.learning.stepwise import Running
 from scoremix.models.mixture import Mixture
@@ -706,7 +707,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """Whether rows are few for the parameters of the components."""
         d = self.n_features_in_
         free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1}.get(self.covariance_type, d + 2)
-        return source.n_rows < ENOUGH_ROWS * free * int(self.n_components)
+        return weight_of(source) < ENOUGH_ROWS * free * int(self.n_components)
 
     def _start(self, source: Source, rng: np.random.Generator) -> tuple[Mixture, list[tuple[str, int, float]]]:
         """A start by `init_params`, with the parts that the user gave put in place, and how the number was found."""

@@ -57,6 +57,9 @@ AFTER_ADDING, AFTER_PRUNING, POLISH = 8, 12, 100
 WORTH_TRYING = 0.3
 """In the end even a split that gains less than its charge is tried, for EM may double the gain: this share of it."""
 
+HELPED = 2.0
+"""Rows per parameter of a shape for which a common shape may count, at most, where components are charged."""
+
 Charge = Callable[[Floats, float], Floats]
 """What components of some weights are charged, in nats per sample, where a common shape counts for so many rows."""
 
@@ -115,8 +118,9 @@ class Number:
     def _free(self, weights: Floats, shared: float) -> Floats:
         """Parameters of components of some weights: of a shape that is shared only what the own rows decide."""
         alone = self.search.rows.x.shape[1] + 2  # weight, mean, volume
-        own = self.search.rows.total * np.asarray(weights)
-        return np.asarray(alone + (self.n_free - alone) * own / (own + shared))
+        own, shape = self.search.rows.total * np.asarray(weights), max(self.n_free - alone, 0)
+        shared = min(shared, HELPED * shape)  # with enough rows of its own a component pays for its shape in full
+        return np.asarray(self.n_free - shape * shared / np.maximum(own + shared, LEAST))
 
     @property
     def _chance(self) -> float:

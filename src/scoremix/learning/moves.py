@@ -82,8 +82,6 @@ class Search:
         max_rounds: int = 20,
         max_failures: int = 3,
         settle: int = SETTLE,
-        *,
-        thorough: bool = False,
     ) -> Posterior:
         """Move until nothing is gained.
 

@@ -30,6 +30,12 @@ MOST = 1000.0
 ROWS = np.geomspace(0.1, MOST, 25)
 """Numbers of rows that the common shape may count for."""
 
+SURE = 2.0
+"""Nats by which a number of rows may be less probable than the best one, and still be taken for possible."""
+
+ENOUGH = 10.0
+"""Rows per dimension with which a component needs no ghosts."""
+
 CATEGORIES = 10
 """A column of fewer values is not a measurement that was rounded."""
 
@@ -42,7 +48,7 @@ LEAST_VOLUME = 1e-12
 
 @dataclass(frozen=True)
 class Ghosts:
-    """Rows at the mean of every component that are not there.
+    """Rows about the mean of every component that are not there; they fade where the component has enough of its own.
 
     Attributes
     ----------
@@ -65,12 +71,14 @@ class Ghosts:
 
     def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
         """Masses and second moments with them."""
-        moment = self.mass * self.variance
+        d, total = self.n_features, mass.sum() if self.kind == "tied" else mass
+        ghosts = self.mass / (1 + (total / (ENOUGH * (d + 1))) ** 2)
+        moment = np.asarray(ghosts * self.variance)
         if self.kind in ("full", "tied"):
-            added = second + moment * np.eye(self.n_features)
+            added = second + moment[..., None, None] * np.eye(d)
         else:
-            added = second + moment * (1 if self.kind == "diag" else self.n_features)
-        mass = np.append(mass, self.mass) if self.kind == "tied" else mass + self.mass
+            added = second + (moment[:, None] if self.kind == "diag" else moment * d)
+        mass = np.append(mass, ghosts) if self.kind == "tied" else mass + ghosts
         return mass, added if self.floor is None else self._raised(mass, added, self.floor)
 
     def _raised(self, mass: Floats, second: Floats, floor: Floats) -> Floats:
@@ -170,7 +178,7 @@ class SharedShape:
         return KnownShape(self.kind, rows, shape, self.ghosts)
 
     def rows(self, mass: Floats, second: Floats) -> float:
-        """How many rows the common shape counts for, by the majority of the components."""
+        """How many rows the common shape counts for at least, by the majority of the components."""
         if self.kind in ("tied", "spherical") or len(mass) == 1 or self.n_features == 1:
             return 0.0
         if self.ghosts is not None:
@@ -178,7 +186,8 @@ class SharedShape:
         _, volume, relative = _relative(self.kind, second / _per_row(mass, second), mass)
         evidence = _evidence(mass, volume, relative, self.kind == "full")
         # The median: a component that covers two clusters has an odd shape, and is not to speak for all.
-        return float(ROWS[np.argmax(np.median(evidence - evidence[0], axis=1))])
+        total = len(mass) * np.median(evidence - evidence[0], axis=1)
+        return float(ROWS[np.argmax(total >= total.max() - SURE)])
 
     def _shapes(self, mass: Floats, second: Floats) -> tuple[float, Floats, Floats]:
         """How many rows the common shape counts for, volumes (k,), and the common shape."""
@@ -240,7 +249,10 @@ def _evidence(mass: Floats, volume: Floats, relative: Floats, is_full: bool) -> 
 
 
 def rounding(x: Floats) -> Floats | None:
-    """Variance of the rounding error of the columns of x (n, d), shape (d,); None where no column was rounded.
+    """Least variances of the columns of x (n, d) that were rounded, shape (d,); None where none was.
+
+    A quarter of the squared step: at the variance of the rounding error itself, a twelfth, a component on a single
+    value would still have 1.4 times the density there of rows that lie anywhere.
 
     A column counts as rounded where it has each value twice on average, and is no list of categories; its step is the
     smallest gap between values.
@@ -249,7 +261,7 @@ def rounding(x: Floats) -> Floats | None:
     for j, column in enumerate(x.T):
         values = np.unique(column)
         if CATEGORIES <= len(values) <= len(column) / 2:
-            floor[j] = float(np.min(np.diff(values))) ** 2 / 12
+            floor[j] = float(np.min(np.diff(values))) ** 2 / 4
     # Where some columns were rounded, the others get a floor that does nothing, for a direction needs one in each.
     return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None
 
@@ -265,4 +277,5 @@ def _volume_ratio(mass: Floats, volume: Floats, d: int) -> Floats:
     # The logarithm of a volume has the sampling variance 2 / (d n_k).
     variance = float(np.average((log_volume - typical) ** 2, weights=mass)) - 2 * len(mass) / (d * float(mass.sum()))
     rows = min(2 / (d * max(variance, 1e-12)), MOST)
-    return np.asarray((mass + rows * np.exp(typical - log_volume)) / (mass + rows))
+    # On the logarithm: a part of a row of the typical volume would swamp a component that is much smaller.
+    return np.asarray(np.exp(rows / (mass + rows) * (typical - log_volume)))

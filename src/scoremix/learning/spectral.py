@@ -1,0 +1,343 @@
+"""Two components and spectra: the student ``+-mu`` in closed form, the limits of its gradient, and spectral starts.
+
+At large noise gradient descent on a score objective becomes a power method on the second moment of the data
+(`large_noise_gradient`, `power_step`), at small noise gradient EM (`em_direction`). What the first finds slowly an
+eigendecomposition finds at once: `top_subspace`, and with third moments the means themselves, `tensor_power`.
+
+References
+----------
+Shah, Chen and Klivans (2023), arXiv 2307.01178; Hsu and Kakade (ITCS 2013); Anandkumar, Ge, Hsu, Kakade and Telgarsky,
+JMLR 15 (2014).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.arrays import Array, Floats, like, namespace, product, squared_lengths, to_numpy
+from scoremix.learning.ddpm import DenoisingSums, Student, summed
+from scoremix.learning.em import Expected
+from scoremix.learning.moments import Moments, chunk_moments
+from scoremix.models.covariance import Spherical
+from scoremix.models.mixture import Mixture
+from scoremix.samples.reduce import accumulate
+from scoremix.samples.source import Chunk, Source
+
+CHUNK_ROWS = 8192
+"""Rows of a chunk of moments."""
+
+NODE_REACH, NODE_DIGITS = 8.0, 30.0
+"""Quadrature over the noise: how many standard deviations, and minus the logarithm of the error that is aimed at."""
+
+POWER_STEPS, STARTS = 100, 10
+"""Iterations of the power method, and random starts per component."""
+
+
+def symmetric_sums_at(
+    mu: Floats, variance: float, y: Array, weight: Array | None = None, *, noise: float = 0.0
+) -> DenoisingSums:
+    """The implicit objective of the student ``+-mu`` in closed form, more noise on its rows integrated out.
+
+    With ``T = tanh(u)``, ``u = mu . y / v``, the loss is ``(|mu|^2 (2 - T^2) - 2 v T u + |y|^2 - 2 d v) / v^2``. Only
+    the noise along mu enters T, so a one-dimensional quadrature is exact; across mu, |y|^2 grows by its variance.
+
+    Parameters
+    ----------
+    mu : ndarray of shape (d,)
+    variance : float
+        v > 0, of a component of the student at the level of the noised rows: ``s0 + sigma^2``.
+    y : array of shape (d, n)
+        Rows with or without noise.
+    weight : array of shape (n,), optional
+        Of the rows.
+    noise : float
+        Standard deviation of the noise that is still to be added to the rows, >= 0: sigma where they have none.
+
+    Returns
+    -------
+    DenoisingSums
+        With the gradient in mu, shape (1, d); the weights are fixed.
+
+    Notes
+    -----
+    Cost O(n (d + q)); q of 1 without noise, else about ``16 max(1.2, 3 noise |mu| / v)`` tangents per row.
+    """
+    xp, (d, n) = namespace(y), y.shape
+    w = xp.ones((n,), dtype=y.dtype, device=y.device) if weight is None else weight
+    length, weight_here = float(np.linalg.norm(mu)), float(xp.sum(w))
+    inner = product(like(mu[None, :], y), y)[0, :]
+    pull, drift, squares = xp.zeros_like(inner), 0.0, 0.0  # sums over nodes: of the factor of y, of z's, of T^2
+    loss = float(xp.sum(w * squared_lengths(y))) + d * weight_here * (noise**2 - 2 * variance)
+    for node, share in zip(*_noise_nodes(noise * length / variance), strict=True):
+        along = inner + float(noise * length * node)
+        u = along / variance
+        tanh = xp.tanh(u)
+        slope = 1 - tanh**2
+        factor = w * (2 * length**2 / variance * tanh * slope + 2 * (tanh + u * slope))
+        pull = pull + float(share) * factor
+        drift += share * node * float(xp.sum(factor))
+        square = float(xp.sum(w * tanh**2))
+        squares += share * square
+        loss += share * (length**2 * (2 * weight_here - square) - 2 * float(xp.sum(w * tanh * along)))
+    gradient = (4 * weight_here - 2 * squares) * mu - to_numpy(product(y, pull[:, None])).astype(np.float64)[:, 0]
+    gradient = gradient - (noise * drift / max(length, 1e-300)) * mu
+    return DenoisingSums(loss, gradient[None, :], np.zeros(1), weight_here).scaled(variance**-2)
+
+
+def _noise_nodes(ratio: float) -> tuple[Floats, Floats]:
+    """Trapezoidal rule for ``E f(a + ratio z)``, f with the poles of tanh: nodes of z and their shares.
+
+    The rule converges geometrically: the poles, at a distance of pi / (2 ratio), cost ``exp(-pi^2 / (ratio step))`` and
+    the normal density ``exp(-2 pi^2 / step^2)``.
+    """
+    if ratio == 0:
+        return np.zeros(1), np.ones(1)
+    step = min(np.pi * np.sqrt(2 / NODE_DIGITS), np.pi**2 / (NODE_DIGITS * ratio))
+    nodes = step * np.arange(-np.ceil(NODE_REACH / step), np.ceil(NODE_REACH / step) + 1)
+    shares = np.exp(-(nodes**2) / 2)
+    return nodes, shares / shares.sum()
+
+
+def symmetric_sums(
+    source: Source, mu: Floats, sigma: float, variance: float = 1.0, *, n_threads: int | None = None
+) -> DenoisingSums:
+    """The population of the noise, exactly: `symmetric_sums_at` over a source, level sigma integrated out.
+
+    Parameters
+    ----------
+    source : Source
+    mu : ndarray of shape (d,)
+    sigma : float
+        Noise level >= 0.
+    variance : float
+        s0 of the student.
+    n_threads : int, optional
+
+    Returns
+    -------
+    DenoisingSums
+    """
+    total = variance + sigma**2
+    nodes = len(_noise_nodes(sigma * float(np.linalg.norm(mu)) / total)[0])
+
+    def statistic(chunk: Chunk) -> DenoisingSums:
+        return symmetric_sums_at(mu, total, chunk.x.T, chunk.weight, noise=sigma)
+
+    return summed(statistic, source, 1, nodes, n_threads)
+
+
+def large_noise_gradient(mu: Floats, second_moment: Floats, sigma: float, variance: float = 1.0) -> Floats:
+    """What the gradient of the student ``+-mu`` tends to at large noise: that of a rank-one fit of the second moment.
+
+    ``4 (|mu|^2 mu - (M - s0 I) mu) / (s0 + sigma^2)^3``, M the second moment of the data without noise. What leads
+    across mu is the step of the power method, ``M mu``; along mu the length is kept in check.
+
+    Parameters
+    ----------
+    mu : ndarray of shape (d,)
+    second_moment : ndarray of shape (d, d)
+    sigma, variance : float
+        Noise level; s0.
+
+    Returns
+    -------
+    ndarray of shape (d,)
+    """
+    excess = power_step(mu, second_moment) - variance * mu
+    return np.asarray(4 * (mu @ mu * mu - excess) / (variance + sigma**2) ** 3)
+
+
+def power_step(mu: Floats, second_moment: Floats) -> Floats:
+    """A step of the power method, not normalised: ``M mu``; for data of means ``+-m``, ``M = s0 I + m m^T``."""
+    return np.asarray(second_moment @ mu)
+
+
+def em_direction(expected: Expected, student: Student, sigma: float = 0.0) -> Floats:
+    """Direction of gradient EM in the means, shape (k, d): ``sum_n r_ni (y_n - m_i) / (n v)``.
+
+    `expected` is an E-step of ``student.mixture(sigma)`` at rows of noise level sigma. Where clusters are apart against
+    ``sqrt(v)``, minus the gradient of every objective here is ``2 / v`` times that, up to the mean of
+    ``r_i (1 - r_i)`` times squared distances between means.
+    """
+    return np.asarray(expected.first / (expected.weight * (student.variance + sigma**2)))
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Leading directions of the data.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (d,)
+    variances : ndarray of shape (k,)
+        Of the data in the directions, decreasing.
+    axes : ndarray of shape (d, k)
+        Orthonormal columns.
+    """
+
+    mean: Floats
+    variances: Floats
+    axes: Floats
+
+
+def top_subspace(source: Source, n_directions: int, *, n_threads: int | None = None) -> Spectrum:
+    """Directions of the largest variance: up to sampling error they span the means of a mixture about their mean.
+
+    Parameters
+    ----------
+    source : Source
+    n_directions : int
+        Between 0 and d; k - 1 for the means of k components of one spherical covariance.
+    n_threads : int, optional
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    ValueError
+        If there are fewer features than directions.
+
+    Notes
+    -----
+    One pass of cost O(n d^2), then O(d^3).
+    """
+    d = source.n_features
+    if not 0 <= n_directions <= d:
+        raise ValueError(f"{n_directions} directions were asked for, but the data have {d} dimensions.")
+    origin = to_numpy(next(iter(source.chunks(1))).x)[0].astype(np.float64)
+
+    def statistic(chunk: Chunk) -> Moments:
+        return chunk_moments(chunk, origin)
+
+    moments = accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=n_threads)
+    values, axes = np.linalg.eigh(moments.covariance)
+    largest = slice(d - n_directions, d)
+    return Spectrum(moments.mean, values[largest][::-1], axes[:, largest][:, ::-1])
+
+
+@dataclass(frozen=True)
+class ThirdMoment:
+    """Sum of ``w y y y`` of whitened rows, shape (r, r, r), and of the weights w."""
+
+    third: Floats
+    weight: float
+
+    def __add__(self, other: ThirdMoment) -> ThirdMoment:
+        """Merge the sums of two sets of rows."""
+        return ThirdMoment(self.third + other.third, self.weight + other.weight)
+
+
+def chunk_third_moment(chunk: Chunk, mean: Floats, whitening: Floats) -> ThirdMoment:
+    """Third moment of ``y = whitening^T (x - mean)``, whitening of shape (d, r); cost O(n r (d + r^2))."""
+    xp, x = namespace(chunk.x), chunk.x
+    y = product(like(whitening.T, x), (x - like(mean, x)[None, :]).T)  # (r, n)
+    weighted = y if chunk.weight is None else y * chunk.weight[None, :]
+    weight = float(x.shape[0] if chunk.weight is None else xp.sum(chunk.weight))
+    rank = whitening.shape[1]
+    third = np.zeros((rank, rank, rank))
+    for i in range(rank):  # the tensor is symmetric: only entries j, l >= i
+        slab = to_numpy(product(y[i:, :] * weighted[i : i + 1, :], y[i:, :].T)).astype(np.float64)
+        third[i, i:, i:] = third[i:, i, i:] = third[i:, i:, i] = slab
+    return ThirdMoment(third, weight)
+
+
+def tensor_power(
+    source: Source, n_components: int, variance: float, rng: np.random.Generator, *, n_threads: int | None = None
+) -> Mixture:
+    """Means and weights of spherical Gaussians of one known variance, from three moments: no start, no likelihood.
+
+    Parameters
+    ----------
+    source : Source
+        Of n rows.
+    n_components : int
+        Number of components k, at most d + 1; the means must not lie in an affine space of dimension k - 2.
+    variance : float
+        s0 > 0, of every component.
+    rng : Generator
+        Of the random starts of the power method.
+    n_threads : int, optional
+
+    Returns
+    -------
+    Mixture
+        Spherical, of the given variance; means and weights are right up to sampling error: a start for EM.
+
+    Raises
+    ------
+    ValueError
+        If there are too many components, or the data vary too little for their number.
+
+    Notes
+    -----
+    Two passes of cost O(n d^2) and O(n k (d + k^2)), then O(k^5) for the power method with deflation.
+
+    Hsu and Kakade subtract the noise from raw moments and need independent means. Here rows are taken about their mean,
+    projected to the k - 1 top directions, whitened, and given one more coordinate, the constant 1: this makes the means
+    independent wherever the origin is, the noise has no third moment of its own, and all entries of the third moment
+    with the constant are known (identity, zero and one). A component of whitened mean m becomes the eigenpair
+    ``(w^-1/2, w^1/2 (m, 1))`` of the tensor.
+    """
+    spectrum = top_subspace(source, n_components - 1, n_threads=n_threads)
+    between = spectrum.variances - variance
+    if np.any(between <= 0):
+        raise ValueError(
+            f"The data vary by more than variance = {variance} in {int(np.sum(between > 0))} directions only: too few "
+            f"for {n_components} components. Ask for fewer, or give a smaller variance."
+        )
+    whitening = spectrum.axes / np.sqrt(between)
+
+    def statistic(chunk: Chunk) -> ThirdMoment:
+        return chunk_third_moment(chunk, spectrum.mean, whitening)
+
+    sums = accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=n_threads)
+    r = n_components - 1
+    tensor = np.zeros((r + 1, r + 1, r + 1))
+    tensor[:r, :r, :r] = sums.third / sums.weight
+    i = np.arange(r)
+    tensor[i, i, r] = tensor[i, r, i] = tensor[r, i, i] = tensor[r, r, r] = 1.0
+    values, vectors = decompose(tensor, rng)
+    weights = np.maximum(values, 1.0) ** -2  # at most 1 each; sampling errors may say otherwise
+    means = spectrum.mean + (values[:, None] * vectors[:, :r] * np.sqrt(between)) @ spectrum.axes.T
+    return Mixture(weights / weights.sum(), means, Spherical(np.full(n_components, variance), source.n_features))
+
+
+def decompose(tensor: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Eigenpairs of a symmetric tensor with orthogonal components ``sum_i value_i v_i v_i v_i``.
+
+    Parameters
+    ----------
+    tensor : ndarray of shape (k, k, k)
+        Symmetric.
+    rng : Generator
+
+    Returns
+    -------
+    values : ndarray of shape (k,)
+        In the order in which they were found, positive.
+    vectors : ndarray of shape (k, k)
+        Unit vectors, as rows.
+    """
+    k = len(tensor)
+    left, values, vectors = tensor.copy(), np.zeros(k), np.zeros((k, k))
+    for i in range(k):
+        theta = rng.standard_normal((STARTS * k, k))
+        for _ in range(POWER_STEPS):
+            theta = _applied(left, theta / np.linalg.norm(theta, axis=1, keepdims=True))
+        theta /= np.linalg.norm(theta, axis=1, keepdims=True)
+        best = int(np.argmax(np.sum(_applied(left, theta) * theta, axis=1)))
+        vectors[i] = theta[best]
+        values[i] = _applied(left, theta[best : best + 1])[0] @ theta[best]
+        left -= values[i] * np.einsum("a,b,c->abc", vectors[i], vectors[i], vectors[i])
+    return values, vectors
+
+
+def _applied(tensor: Floats, theta: Floats) -> Floats:
+    """``T(., t, t)`` of every row t, shape (s, k)."""
+    k = len(tensor)
+    once = (theta @ tensor.reshape(k, k * k)).reshape(-1, k, k)
+    return np.asarray((once @ theta[:, :, None])[:, :, 0])
