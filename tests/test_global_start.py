@@ -1,0 +1,321 @@
+"""The start that needs no restarts: what it finds, what it does not depend on, and the check of optimality."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from scoremix import GaussianMixture
+from scoremix.learning.em import fit
+from scoremix.learning.global_start import (
+    annealed_centers,
+    global_start,
+    optimality,
+    sample_size,
+    some_rows,
+    standardised,
+    typical_variance,
+)
+from scoremix.learning.posterior import Rows
+from scoremix.models.covariance import covariance_of
+from scoremix.models.mixture import Mixture
+from scoremix.samples.source import ArraySource
+
+KINDS = ("full", "tied", "diag", "spherical")
+GRID = 6.0 * np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(-1, 2)
+
+
+def around(centres, n, seed=0, spread=1.0):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(len(centres), size=n)
+    return centres[label] + spread * rng.standard_normal((n, centres.shape[1])), label
+
+
+def fitted(x, k, kind="full", sample_weight=None, **params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        params = {"random_state": 0, "tol": 1e-7, "max_iter": 500, **params}
+        return GaussianMixture(k, covariance_type=kind, **params).fit(x, sample_weight=sample_weight)
+
+
+def found(means, centres):
+    """How many of the centres are the nearest one of some mean."""
+    return len(set(np.argmin(np.linalg.norm(means[:, None] - centres, axis=2), axis=1)))
+
+
+def test_all_clusters_of_a_grid_are_found_where_seeds_miss_some():
+    seeds, plain = range(5), []
+    for seed in seeds:
+        x, _ = around(GRID, 1600, seed)
+        assert found(fitted(x, 16, random_state=seed).means_, GRID) == 16
+        plain.append(found(fitted(x, 16, init_params="k-means++", random_state=seed).means_, GRID))
+    assert min(plain) < 16
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
+def test_all_clusters_of_a_grid_come_out_of_the_noise(seed):
+    x, _ = around(GRID, 1600, seed)
+    assert found(fitted(x, 16, init_params="diffusion", random_state=seed).means_, GRID) == 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(5))
+def test_all_clusters_of_a_large_grid_are_found(kind, seed):
+    grid = 6.0 * np.stack(np.meshgrid(np.arange(7), np.arange(7)), axis=-1).reshape(-1, 2)
+    x, _ = around(grid, 4900, seed)
+    assert found(fitted(x, 49, kind, random_state=seed, tol=1e-3).means_, grid) == 49
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_the_generator_determines_the_result(noise):
+    x, _ = around(GRID, 5000)
+    source = ArraySource(x)
+    one, again = (global_start(source, 16, "full", np.random.default_rng(3), noise=noise) for _ in range(2))
+    for a, b in ((one.weights, again.weights), (one.means, again.means), (one.covariances, again.covariances)):
+        np.testing.assert_array_equal(a, b)
+    other = global_start(source, 16, "full", np.random.default_rng(4), noise=noise)
+    assert np.any(other.means != one.means)
+    # Components are numbered by their first coordinate, so they are the same ones.
+    assert np.all(np.diff(one.means[:, 0]) >= 0)
+    assert other.log_density(x).mean() == pytest.approx(one.log_density(x).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_starts_are_mixtures_as_likely_as_the_truth(kind, k):
+    centres = np.array([[0.0, 0.0, 0.0], [12.0, 0.0, 0.0], [0.0, 12.0, 0.0]])[:k]
+    x, _ = around(centres, 900)
+    start = global_start(ArraySource(x), k, kind, np.random.default_rng(0))
+    assert start.covariance.kind == kind
+    assert start.weights.sum() == pytest.approx(1)
+    truth = Mixture(np.full(k, 1 / k), centres, covariance_of("spherical", np.ones(k), 3))
+    # Fitted parameters gain about their number / 2n against the truth; EM is cut short at 1e-4 a pass.
+    assert start.log_density(x).mean() > truth.log_density(x).mean() - 1e-3
+    assert found(start.means, centres) == k
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_more_components_than_clusters(kind, noise):
+    centres = np.array([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0]])
+    x, _ = around(centres, 600)
+    start = global_start(ArraySource(x), 7, kind, np.random.default_rng(0), noise=noise)
+    assert start.n_components == 7
+    assert np.all(start.weights > 0)
+    assert found(start.means, centres) == 3
+    truth = Mixture(np.full(3, 1 / 3), centres, covariance_of("spherical", np.ones(3), 2))
+    assert start.log_density(x).mean() > truth.log_density(x).mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_many_components_as_rows(kind):
+    x = np.random.default_rng(0).standard_normal((8, 2))
+    start = global_start(ArraySource(x), 8, kind, np.random.default_rng(0))
+    assert start.n_components == 8
+    assert np.all(np.isfinite(start.log_density(x)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_of_two_is_a_row_that_is_there_twice(kind):
+    x, label = around(GRID[:8], 1600)
+    weight = 1.0 + (label % 2)
+    weighted = fitted(x, 8, kind, weight, tol=1e-10)
+    repeated = fitted(np.repeat(x, weight.astype(int), axis=0), 8, kind, tol=1e-10)
+    assert weighted.score(x, sample_weight=weight) == pytest.approx(repeated.score(x, sample_weight=weight), abs=1e-6)
+
+
+def test_weights_are_repetition_where_rows_are_few():
+    x, label = around(GRID[:8], 800)
+    weight = 1.0 + (label % 2)
+    weighted = fitted(x, 8, "full", weight, tol=1e-10)
+    repeated = fitted(np.repeat(x, weight.astype(int), axis=0), 8, "full", tol=1e-10)
+    assert weighted.score(x, sample_weight=weight) == pytest.approx(repeated.score(x, sample_weight=weight), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_single_precision_finds_the_same(kind):
+    x, _ = around(GRID, 1600)
+    single, double = fitted(x.astype(np.float32), 16, kind), fitted(x, 16, kind)
+    assert single.means_.dtype == np.float32
+    np.testing.assert_allclose(single.means_, double.means_, atol=5e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_clusters_in_a_large_world_are_found(kind):
+    rng = np.random.default_rng(0)
+    corners = np.array([[-1.0, -0.8], [0.9, -1.0], [-0.7, 1.0], [1.0, 0.8]])
+    offsets = 0.015 * np.array([[0.0, 1.0], [0.87, -0.5], [-0.87, -0.5]])
+    centres = (corners[:, None] + offsets).reshape(-1, 2)
+    x, _ = around(centres, 2400, spread=1e-3)
+    means = fitted(x, 12, kind, reg_covar=0.0, random_state=int(rng.integers(100))).means_
+    assert found(means, centres) == 12
+    # Means of 200 rows: standard deviation 7e-5.
+    assert np.linalg.norm(means[:, None] - centres, axis=2).min(axis=0).max() < 4e-4
+
+
+def nested(small):
+    """Two wide clusters, one of a tenth, and two of standard deviation `small`, 20 of these apart."""
+    centres = np.array([[0.0, 0.0], [8.0, 0.0], [20.0, 20.0], [20.0, 20.0 + 20 * small], [-20.0, 20.0]])
+    spread, rng = np.array([1.0, 1.0, small, small, 0.1]), np.random.default_rng(0)
+    label = rng.integers(5, size=3000)
+    return centres[label] + spread[label, None] * rng.standard_normal((3000, 2)), centres, spread
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+@pytest.mark.parametrize(
+    "small",
+    [
+        pytest.param(0.1, marks=pytest.mark.slow),
+        0.01,
+        0.001,
+    ],
+)
+def test_clusters_of_very_different_size_are_found(kind, small):
+    x, centres, spread = nested(small)
+    model = fitted(x, 5, kind, reg_covar=0.0)
+    assert found(model.means_, centres) == 5
+    order = np.argmin(np.linalg.norm(model.means_[:, None] - centres, axis=2), axis=1)
+    # Variances of 600 rows: relative standard deviation 0.06.
+    variances = np.trace(model._mixture.covariances, axis1=1, axis2=2) / 2
+    np.testing.assert_allclose(variances, spread[order] ** 2, rtol=0.25)
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_units_do_not_matter(kind):
+    x, _ = around(np.random.default_rng(1).uniform(-10, 10, (9, 3)), 1500)
+    scale, shift = np.array([1e-3, 1.0, 2e4]), np.array([5.0, -300.0, 1e6])
+    plain = fitted(x, 9, kind, reg_covar=0.0, tol=1e-9)
+    other = fitted(x * scale + shift, 9, kind, reg_covar=0.0, tol=1e-9)
+    assert other.lower_bound_ + np.log(scale).sum() == pytest.approx(plain.lower_bound_, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_start_is_near_the_optimum_of_em_from_the_truth(kind):
+    rng = np.random.default_rng(7)
+    centres = rng.uniform(-9, 9, (10, 2))  # some overlap
+    x, _ = around(centres, 2000, 7)
+    values = {"full": np.tile(np.eye(2), (10, 1, 1)), "tied": np.eye(2), "diag": np.ones((10, 2))}
+    truth = Mixture(np.full(10, 0.1), centres, covariance_of(kind, values.get(kind, np.ones(10)), 2))
+    source = ArraySource(x)
+    best = fit(source, truth, tol=1e-8, max_iter=1000).lower_bounds[-1]
+    start = global_start(source, 10, kind, np.random.default_rng(0))
+    assert fit(source, start, tol=1e-8, max_iter=1000).lower_bounds[-1] > best - 1e-4
+
+
+def best_fit(x, k, kind="full"):
+    start = global_start(ArraySource(x), k, kind, np.random.default_rng(0))
+    return fit(ArraySource(x), start, tol=1e-7, max_iter=500).mixture
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_gaussian_passes_the_check_of_optimality(kind):
+    x = np.random.default_rng(0).standard_normal((2000, 2))
+    gain, cost = optimality(ArraySource(x), best_fit(x, 1, kind))
+    # A split has at most six parameters, each gains 1 / 2n by chance; the best of many directions some more.
+    assert abs(gain) < 3 * 6 / (2 * 2000)
+    assert cost == np.inf
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
+def test_one_component_too_few_shows_in_the_gain(kind):
+    x, _ = around(GRID[:4], 1200)
+    gain, cost = optimality(ArraySource(x), best_fit(x, 3, kind))
+    right_gain, right_cost = optimality(ArraySource(x), best_fit(x, 4, kind))
+    assert gain > 0.1
+    assert cost > 0.1
+    assert right_gain < 0.02
+    assert right_cost > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_component_too_many_shows_in_the_cost(kind):
+    x, _ = around(GRID[:4], 1200)
+    _, cost = optimality(ArraySource(x), best_fit(x, 5, kind))
+    _, right = optimality(ArraySource(x), best_fit(x, 4, kind))
+    assert cost < 0.02
+    assert right > 5 * cost
+
+
+def test_a_bad_fit_fails_the_check_of_optimality():
+    x, _ = around(GRID[:4] * 3, 1200)
+    bad = Mixture(
+        np.full(4, 0.25),
+        np.array([[0.0, -1.0], [0.0, 1.0], [18.0, 0.0], [45.0, 0.0]]),
+        covariance_of("full", np.tile(np.eye(2), (4, 1, 1)), 2),
+    )
+    stuck = fit(ArraySource(x), bad, tol=1e-6, max_iter=500).mixture
+    gain, cost = optimality(ArraySource(x), stuck)
+    assert gain > 5 * cost
+    good_gain, good_cost = optimality(ArraySource(x), best_fit(x, 4))
+    assert good_gain < 0.1 * good_cost
+
+
+def test_optimality_has_no_units():
+    x, _ = around(GRID[:4], 1200)
+    model = best_fit(x, 4)
+    scale, shift = np.array([1e-2, 1e3]), np.array([4.0, -2e3])
+    plain = optimality(ArraySource(x), model)
+    np.testing.assert_allclose(optimality(ArraySource(x * scale + shift), model.scaled(scale, shift)), plain, rtol=1e-2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_centres_come_out_of_the_noise(seed):
+    centres = np.array([[-1.5, -1.0], [1.4, -1.2], [0.0, 0.2], [-1.0, 1.4], [1.3, 1.2]])
+    x, _ = around(centres, 1000, seed, spread=0.1)
+    ends = annealed_centers(Rows(x, np.ones(1000)), 5, 0.01, np.random.default_rng(seed))
+    assert ends.shape == (5, 2)
+    assert found(ends, centres) == 5
+    # Means of 200 rows of a tenth: standard deviation 0.007; the last noise is a third of a component's.
+    assert np.linalg.norm(ends[:, None] - centres, axis=2).min(axis=0).max() < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_standardised_rows_have_unit_variance_by_weight(kind):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((300, 3)) * [1e-3, 1.0, 50.0] + [1.0, 2.0, 3.0], rng.integers(1, 5, 300)
+    rows, scale, origin = standardised(Rows(x, weight.astype(float)), kind)
+    repeated = np.repeat(rows.x, weight, axis=0)
+    np.testing.assert_allclose(repeated.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(rows.x * scale + origin, x, rtol=1e-12)
+    if kind == "spherical":
+        assert np.ptp(scale) == 0
+        assert repeated.var(axis=0).mean() == pytest.approx(1)
+    else:
+        np.testing.assert_allclose(repeated.var(axis=0), 1, rtol=1e-12)
+
+
+def test_a_constant_column_keeps_its_scale():
+    x = np.stack([np.arange(10.0), np.full(10, 7.0)], axis=1)
+    rows, scale, _ = standardised(Rows(x, np.ones(10)), "full")
+    assert scale[1] == 1
+    np.testing.assert_array_equal(rows.x[:, 1], 0)
+
+
+def test_samples_are_rows_with_their_weights():
+    x, weight = np.arange(1000.0)[:, None], np.arange(1000.0) + 1
+    some = some_rows(Rows(x, weight), 200, np.random.default_rng(0))
+    assert some.x.shape == (200, 1)
+    np.testing.assert_array_equal(some.weight, some.x[:, 0] + 1)
+    assert len(np.unique(some.x)) == 200
+    everything = Rows(x, weight)
+    assert some_rows(everything, 700, np.random.default_rng(0)) is everything
+
+
+def test_more_parameters_need_more_rows():
+    assert sample_size("full", 3, 2) == 2000
+    assert sample_size("tied", 100, 9) == sample_size("spherical", 100, 9) == 10_000
+    assert sample_size("full", 100, 3) == sample_size("diag", 100, 3) == 10_000
+    assert sample_size("full", 100, 6) == 28_000
+    assert sample_size("diag", 100, 6) == 13_000
+    assert sample_size("full", 100, 50) == 40_000
+
+
+def test_typical_variances_are_those_within_cells():
+    centres = np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]])
+    x, label = around(centres, 900)
+    x[label == 2] = centres[2] + 0.01 * (x[label == 2] - centres[2])
+    within = [np.mean((x[label == k] - centres[k]) ** 2) for k in range(3)]
+    np.testing.assert_allclose(typical_variance(x, centres), (np.median(within), min(within)), rtol=1e-9)
+    assert typical_variance(x[:1], centres) == (1.0, 0.0)

@@ -1,0 +1,252 @@
+"""The student of two means in closed form, the two ends of its gradient, and means from moments."""
+
+import numpy as np
+import pytest
+from scipy.stats import ortho_group
+
+from scoremix.learning import em, spectral
+from scoremix.learning.ddpm import Student, sums_at
+from scoremix.learning.gradient_em import gradient_step
+from scoremix.learning.spectral import (
+    decompose,
+    em_direction,
+    large_noise_gradient,
+    power_step,
+    symmetric_sums,
+    symmetric_sums_at,
+    tensor_power,
+    top_subspace,
+)
+from scoremix.models.covariance import Spherical
+from scoremix.models.mixture import Mixture
+from scoremix.noise import sigma_from_ou_time
+from scoremix.samples.source import ArraySource
+
+MU = np.array([1.0, 0.5, -0.3, 0.2])
+
+
+def cosine(a, b):
+    return np.sum(a * b) / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def rows(n=300, seed=0):
+    return Student.symmetric(MU, 0.7).mixture().sample(n, np.random.default_rng(seed))[0] + 0.1
+
+
+@pytest.mark.parametrize("length", [0.0, 1.0, 5.0])
+def test_the_symmetric_student_is_the_one_of_two_components(length):
+    mu, y, sigma = length * MU, rows().T, 0.8
+    two = sums_at(Student.symmetric(mu, 0.7), y, sigma)
+    closed = symmetric_sums_at(mu, 0.7 + sigma**2, y)
+    np.testing.assert_allclose(closed.loss, two.loss, rtol=1e-11)
+    np.testing.assert_allclose(closed.gradient[0], two.tied_gradient, rtol=1e-9, atol=1e-12)
+    assert closed.weight == two.weight
+
+
+def test_the_closed_form_is_the_papers():
+    tau = 0.4
+    sigma = sigma_from_ou_time(tau)
+    y, mu = rows(), np.exp(-tau) * MU
+    x = np.exp(-tau) * y
+    u = x @ mu
+    t, s, square = np.tanh(u), 1 - np.tanh(u) ** 2, mu @ mu
+    factor = 2 * square * t * s + 2 * (t + u * s)
+    gradient = 4 * mu - 2 * mu * np.mean(t**2) - np.mean(factor[:, None] * x, axis=0)
+    found = symmetric_sums_at(MU, 1 + sigma**2, y.T).at_ou_time(sigma)
+    np.testing.assert_allclose(found.gradient[0], gradient, rtol=1e-11)
+
+
+@pytest.mark.parametrize("length", [0.3, 1.0, 6.0])
+def test_quadrature_is_exact_and_its_gradient_a_difference(length):
+    mu, sigma, x = length * MU, 1.1, rows(50).T
+    found = symmetric_sums_at(mu, 1 + sigma**2, x, noise=sigma)
+    # A fine grid of z along mu; across mu noise only adds its variance to |y|^2.
+    z = np.linspace(-9, 9, 4001)
+    share = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    axis = mu / np.linalg.norm(mu)
+    parts = [symmetric_sums_at(mu, 1 + sigma**2, x + sigma * node * axis[:, None]) for node in z]
+    across = 3 * 50 * sigma**2 / (1 + sigma**2) ** 2
+    np.testing.assert_allclose(found.loss, share @ [p.loss for p in parts] + across, rtol=1e-11)
+    np.testing.assert_allclose(found.means, sum(s * p.means for s, p in zip(share, parts, strict=True)), atol=1e-10)
+    h = 1e-5
+    losses = [[symmetric_sums_at(mu + s * e, 1 + sigma**2, x, noise=sigma).loss for s in (h, -h)] for e in np.eye(4)]
+    difference = (np.array(losses)[:, 0] - np.array(losses)[:, 1]) / (2 * h)
+    np.testing.assert_allclose(found.means[0], difference, atol=1e-6 * np.abs(difference).max())
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-11), ("float32", 1e-4)])
+def test_symmetric_sums_over_a_source(xp, precision, tolerance):
+    x, weight = rows(), np.random.default_rng(1).integers(0, 4, 300)
+    reference = symmetric_sums(ArraySource(np.repeat(x, weight, axis=0)), MU, 0.9)
+    here = ArraySource(xp.asarray(x, dtype=getattr(xp, precision)), xp.asarray(weight, dtype=xp.float64))
+    found = symmetric_sums(here, MU, 0.9)
+    np.testing.assert_allclose(found.loss, reference.loss, rtol=tolerance)
+    np.testing.assert_allclose(found.means, reference.means, atol=tolerance * 300)
+    assert found.weight == reference.weight
+
+
+def test_large_noise_is_the_power_method():
+    rng = np.random.default_rng(1)
+    truth, mu = 1.5 * np.eye(10)[0], rng.standard_normal(10)
+    mu /= np.linalg.norm(mu)
+    x = Student.symmetric(truth).mixture().sample(50_000, rng)[0]
+    gradient = symmetric_sums(ArraySource(x), mu, 16.0).gradient[0]
+    moment, population = x.T @ x / len(x), np.eye(10) + np.outer(truth, truth)
+
+    def across(v):
+        return v - (v @ mu) * mu
+
+    # The remainder is of relative size |mu|^2 / sigma^2 = 1/256; the population is off by its sampling error.
+    assert cosine(gradient, large_noise_gradient(mu, moment, 16.0)) > 0.9999
+    assert abs(np.linalg.norm(gradient) / np.linalg.norm(large_noise_gradient(mu, moment, 16.0)) - 1) < 0.02
+    assert cosine(gradient, large_noise_gradient(mu, population, 16.0)) > 0.99
+    assert cosine(-across(gradient), across(power_step(mu, moment))) > 0.999999
+    assert cosine(-across(gradient), across(power_step(mu, population))) > 0.99
+
+
+def test_descent_at_large_noise_turns_to_the_means():
+    rng = np.random.default_rng(2)
+    truth, mu = 2.0 * np.eye(20)[0], 0.1 * rng.standard_normal(20)
+    source, sigma = ArraySource(Student.symmetric(truth).mixture().sample(20_000, rng)[0]), 4.0
+    assert abs(cosine(mu, truth)) < 0.4
+    for _ in range(40):
+        mu = mu - 0.05 * (1 + sigma**2) ** 3 * symmetric_sums(source, mu, sigma).gradient[0]
+    assert abs(cosine(mu, truth)) > 0.99
+
+
+@pytest.mark.parametrize(("separation", "angle", "length"), [(3.0, 0.999, 0.05), (4.0, 0.99999, 0.005), (6.0, 1, 1e-9)])
+def test_small_noise_is_gradient_em(separation, angle, length):
+    # The two differ by the mean of r (1 - r) times squared distances: it is apart, not noise, that makes them equal.
+    rng = np.random.default_rng(3)
+    truth = separation * np.eye(10)[0]
+    source = ArraySource(Student.symmetric(truth).mixture().sample(10_000, rng)[0])
+    student = Student.symmetric(truth + 0.1 * separation * rng.standard_normal(10))
+    expected = em.expectation(source, student.mixture())
+    direction = em_direction(expected, student)
+    step = gradient_step(expected, student.mixture(), 1.0).means - student.means
+    np.testing.assert_allclose(direction, step, rtol=1e-12)
+    gradient, pull = symmetric_sums(source, student.means[0], 0.0).gradient[0], direction[0] - direction[1]
+    assert cosine(-gradient, pull) >= angle - 1e-12
+    assert abs(np.linalg.norm(gradient) / np.linalg.norm(2 * pull) - 1) < length
+
+
+def test_small_noise_is_gradient_em_for_three_means():
+    rng = np.random.default_rng(4)
+    truth = 20 * np.eye(3)
+    x = Student(truth, np.array([0.2, 0.3, 0.5])).mixture().sample(5000, rng)[0]
+    student = Student(truth + rng.standard_normal((3, 3)), np.array([0.2, 0.3, 0.5]))
+    direction = em_direction(em.expectation(ArraySource(x), student.mixture()), student)
+    np.testing.assert_allclose(sums_at(student, x.T, 0.0).gradient, -2 * direction, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("separation", "tolerance"), [(2.0, 0.05), (4.0, 5e-3), (6.0, 1e-6)])
+def test_the_fixed_point_of_em_is_stationary(separation, tolerance):
+    rng = np.random.default_rng(5)
+    x = Student.symmetric(separation * np.eye(5)[0]).mixture().sample(10_000, rng)[0]
+    mu = separation * np.eye(5)[0]
+    for _ in range(100):
+        mu = np.mean(np.tanh(x @ mu)[:, None] * x, axis=0)
+    at_data, noised = (symmetric_sums(ArraySource(x), mu, sigma).gradient_norm for sigma in (0.0, 0.3))
+    # With mu = E[T x] the gradient is 2 mu E[S] - 2 E[S (|mu|^2 T + u) x], S = 1 - T^2: nothing but terms in S.
+    u = x @ mu
+    slope, square = 1 - np.tanh(u) ** 2, mu @ mu
+    left = 2 * mu * np.mean(slope) - 2 * np.mean((slope * (square * np.tanh(u) + u))[:, None] * x, axis=0)
+    assert at_data == pytest.approx(np.linalg.norm(left), rel=1e-6, abs=1e-11)
+    # The curvature is about 2 and sampling moves means by sqrt(5 / n) = 0.02: that would be 0.04.
+    assert at_data < tolerance
+    assert noised < tolerance
+
+
+def five(n=50_000, seed=0):
+    rng = np.random.default_rng(seed)
+    means, weights = 3 * rng.standard_normal((5, 8)), np.array([0.1, 0.15, 0.2, 0.25, 0.3])
+    truth = Mixture(weights, means, Spherical(np.ones(5), 8))
+    return truth, truth.sample(n, rng)[0]
+
+
+def errors(found, truth):
+    """Distances of means, and differences of weights, of the nearest components; each may be taken once."""
+    distance = np.linalg.norm(found.means[:, None] - truth.means[None], axis=2)
+    order = np.argmin(distance, axis=0)
+    assert len(set(order)) == len(order)
+    return distance.min(axis=0), np.abs(found.weights[order] - truth.weights)
+
+
+def test_top_subspace():
+    truth, x = five()
+    spectrum = top_subspace(ArraySource(x + 100), 4)
+    values = np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
+    np.testing.assert_allclose(spectrum.variances, values[:4], rtol=1e-9)
+    np.testing.assert_allclose(spectrum.mean, x.mean(axis=0) + 100, rtol=1e-12)
+    np.testing.assert_allclose(spectrum.axes.T @ spectrum.axes, np.eye(4), atol=1e-12)
+    local = truth.means - truth.mean()
+    rest = local - local @ spectrum.axes @ spectrum.axes.T
+    assert np.linalg.norm(rest) < 0.02 * np.linalg.norm(local)
+    with pytest.raises(ValueError, match="8 dimensions"):
+        top_subspace(ArraySource(x), 9)
+
+
+def test_tensor_power_finds_means_and_weights():
+    truth, x = five()
+    found = tensor_power(ArraySource(x), 5, 1.0, np.random.default_rng(0))
+    # Sampling error of the whitened third moment, entry by entry; for eigenvectors and values of an orthogonal tensor
+    # it counts 8 and 5 times (Anandkumar et al., theorem 5.1), for means times the widest axis, for weights w 2 w^.5.
+    spectrum = top_subspace(ArraySource(x), 4)
+    y = (x - spectrum.mean) @ (spectrum.axes / np.sqrt(spectrum.variances - 1))
+    second = np.mean((y**2).sum(axis=1) ** 3) - np.sum(np.mean(np.einsum("na,nb,nc->nabc", y, y, y), axis=0) ** 2)
+    error = np.sqrt(second / len(x))
+    means, weights = errors(found, truth)
+    assert error < 0.1
+    assert means.max() < 13 * error * np.sqrt(spectrum.variances[0])
+    assert np.all(weights < 2 * truth.weights**1.5 * 5 * error)
+    # In numbers, which the theorem is far above: half a percent of the distances between means.
+    assert means.max() < 0.1
+    assert weights.max() < 0.01
+
+
+def test_tensor_power_does_not_know_the_origin():
+    _, x = five(5000)
+    here = tensor_power(ArraySource(x), 5, 1.0, np.random.default_rng(0))
+    there = tensor_power(ArraySource(3 * x + 100), 5, 9.0, np.random.default_rng(0))
+    np.testing.assert_allclose(there.means, 3 * here.means + 100, rtol=1e-8)
+    np.testing.assert_allclose(there.weights, here.weights, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-9), ("float32", 1e-3)])
+def test_tensor_power_in_every_library_and_with_weights(xp, precision, tolerance, monkeypatch):
+    _, x = five(4000)
+    weight = np.random.default_rng(1).integers(0, 4, 4000)
+    repeated = tensor_power(ArraySource(np.repeat(x, weight, axis=0)), 5, 1.0, np.random.default_rng(0))
+    monkeypatch.setattr(spectral, "CHUNK_ROWS", 1000)
+    source = ArraySource(xp.asarray(x, dtype=getattr(xp, precision)), xp.asarray(weight, dtype=xp.float64))
+    found = tensor_power(source, 5, 1.0, np.random.default_rng(0), n_threads=2)
+    means, weights = errors(found, repeated)
+    assert means.max() < 10 * tolerance
+    assert weights.max() < tolerance
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_up_to_one_more_component_than_dimensions(k):
+    means = 6 * np.array([[0.0, 0.0], [1.0, 0.0], [0.3, 1.2]])[:k]
+    truth = Mixture(np.full(k, 1 / k), means, Spherical(np.ones(k), 2))
+    x = truth.sample(20_000, np.random.default_rng(0))[0]
+    distance, weights = errors(tensor_power(ArraySource(x), k, 1.0, np.random.default_rng(0)), truth)
+    assert distance.max() < 0.2
+    assert weights.max() < 0.02
+
+
+def test_too_many_components_are_refused():
+    x = np.random.default_rng(0).standard_normal((1000, 3))
+    with pytest.raises(ValueError, match="3 dimensions"):
+        tensor_power(ArraySource(x), 5, 1.0, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="0 directions only"):
+        tensor_power(ArraySource(x), 3, 2.0, np.random.default_rng(0))
+
+
+def test_orthogonal_tensors_are_taken_apart():
+    values, vectors = np.array([4.0, 2.5, 1.5, 1.2]), ortho_group.rvs(4, random_state=0)
+    tensor = np.einsum("i,ia,ib,ic->abc", values, vectors, vectors, vectors)
+    found, axes = decompose(tensor, np.random.default_rng(0))
+    order = np.argmax(axes @ vectors.T, axis=0)
+    np.testing.assert_allclose(found[order], values, rtol=1e-12)
+    np.testing.assert_allclose(axes[order], vectors, atol=1e-12)
