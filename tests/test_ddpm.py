@@ -119,6 +119,16 @@ def test_sampled_objectives_agree_with_the_noise_integrated_out(objective):
     assert np.all(error[1:] < 0.02)  # the test has power: gradients are of size 0.3
 
 
+def test_antithetic_pairs_cancel_what_is_odd_in_the_noise():
+    # At little noise the targets z / sigma are large, and cancel in pairs.
+    student, y, _ = problem()
+    plain, paired = (
+        np.std([objective_sums(ArraySource(y.T), student, 0.01, how, key=(s,)).gradient for s in range(30)], axis=0)
+        for how in (Objective(n_draws=2), Objective(antithetic=True))
+    )
+    assert paired.max() < 0.2 * plain.max()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_weight_is_a_repetition(kind):
     student, y, extra = problem()
@@ -188,6 +198,9 @@ def test_likelihood_weights_make_a_divergence():
     difference = 1 / (1 + sigmas**2) ** 2
     np.testing.assert_allclose(likelihood_weights(sigmas) @ difference, 0.5, rtol=1e-3)
     np.testing.assert_allclose(likelihood_weights(sigmas[::-1]), likelihood_weights(sigmas)[::-1])
+    few = np.array([0.1, 0.5, 0.8, 3.0])
+    steps = np.diff(np.log(few))
+    np.testing.assert_allclose(likelihood_weights(few).sum(), np.sum(steps * (few[1:] ** 2 + few[:-1] ** 2) / 2))
 
 
 def test_no_noise_is_score_matching_of_the_data():

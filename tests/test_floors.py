@@ -23,9 +23,9 @@ FLOORS = (
     "learning.score_regression learning.acceleration sampling.draw sampling models.split_tree"
     " storage estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
     "learning.clusters learning.em evaluation",
-    "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine"
+    "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine learning.ddpm"
     " learning.missing learning.stepwise estimators.model_file",
-    "learning.merges estimators.diffusion_mixture estimators.mixture_inputs",
+    "learning.merges learning.spectral estimators.diffusion_mixture estimators.mixture_inputs",
     "learning.splits estimators.mixture_file",
     "learning.moves",
     "learning.global_start",

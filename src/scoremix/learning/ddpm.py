@@ -190,22 +190,22 @@ def _sums_about(
 
     h are the derivatives of half of that in the logarithms of the responsibilities, up to what all components share.
     """
-    xp, m = namespace(y), like(means, y)
+    xp, m, (d, n) = namespace(y), like(means, y), y.shape
     mixed = shares if weight is None else shares * weight[None, :]
-    rest = product(m.T, shares) - (y if target is None else target)  # (d, n)
-    h = product(m, rest)
-    explicit = 2 * _double(product(mixed, rest.T))
-    losses, constant = squared_lengths(rest), 0.0
-    if target is None and directions is None:
-        # V = sum r_i |m_i - m|^2. Its h, |m_i|^2 - 2 <m_i, m>, and the explicit part, 4 r_i (m_i - m).
-        middle = rest + y
-        lengths = like(np.sum(means**2, axis=1), y)[:, None]
-        h += lengths - 2 * product(m, middle)
-        losses = losses + 2 * (xp.sum(shares * lengths, axis=0) - squared_lengths(middle))
-        explicit += 4 * (_double(xp.sum(mixed, axis=1))[:, None] * means - _double(product(mixed, middle.T)))
-        constant = 2.0 * y.shape[0] * variance
-    elif target is None and directions is not None:
-        d, n_directions = y.shape[0], directions.shape[0] // y.shape[0]
+    middle, weight_here = product(m.T, shares), float(n if weight is None else xp.sum(weight))
+    is_implicit = target is None and directions is None
+    # Where V is the whole sum r_i |m_i - m|^2, everything collapses into m + y.
+    rest = -(middle + y) if is_implicit else middle - (y if target is None else target)
+    h, explicit, constant = product(m, rest), 2 * _double(product(mixed, rest.T)), 0.0
+    losses = squared_lengths(rest)
+    if is_implicit:
+        lengths = like(np.sum(means**2, axis=1)[None, :], y)
+        h += lengths.T
+        losses = 2 * (squared_lengths(y) + product(lengths, shares)[0, :]) - losses
+        explicit += 4 * _double(xp.sum(mixed, axis=1))[:, None] * means
+        constant = 2 * d * variance
+    elif directions is not None:
+        n_directions = directions.shape[0] // d
         for j in range(n_directions):
             a = directions[j * d : (j + 1) * d, :]
             along = product(m, a)
@@ -217,7 +217,6 @@ def _sums_about(
     pull = (2 * mixed) * (h - xp.sum(shares * h, axis=0)[None, :])
     by_component = _double(xp.sum(pull, axis=1))
     gradient = explicit - (by_component[:, None] * means - _double(product(pull, y.T))) / variance
-    weight_here = float(y.shape[1]) if weight is None else float(xp.sum(weight))
     loss = float(xp.sum(losses if weight is None else losses * weight, dtype=xp.float64)) - constant * weight_here
     return DenoisingSums(loss, gradient, by_component, weight_here).scaled(variance**-2)
 
