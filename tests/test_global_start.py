@@ -127,7 +127,7 @@ def test_a_weight_of_two_is_a_row_that_is_there_twice(kind):
 
 
 def test_weights_are_repetition_where_rows_are_few():
-    x, label = around(GRID[:8], 800)
+    x, label = around(GRID[:8], 300)
     weight = 1.0 + (label % 2)
     weighted = fitted(x, 8, "full", weight, tol=1e-10)
     repeated = fitted(np.repeat(x, weight.astype(int), axis=0), 8, "full", tol=1e-10)

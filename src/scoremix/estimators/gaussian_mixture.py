@@ -52,7 +52,7 @@ from scoremix.storage import write_model
 OWN_STARTS = ("global", "diffusion")
 """Values of `init_params` that scikit-learn does not know."""
 
-ENOUGH_ROWS = 20
+ENOUGH_ROWS = 8
 """With more rows per parameter of a component the prior of covariances changes nothing that matters."""
 
 ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
