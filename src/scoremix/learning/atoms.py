@@ -1,0 +1,177 @@
+"""Atoms: the nonparametric maximum-likelihood estimate of a mixing measure, the base where the noise is known.
+
+Data ``x = mu + noise_scale z`` with any law of mu are a mixture of Gaussians of one known variance, and the best mixing
+measure is discrete. Enough atoms, free in place and weight, serve clusters and continuous measures alike: on a curve
+they settle about a noise scale apart. Too few cannot be repaired by polynomials, too many cost what their parameters
+cost. So how many is left to rows that EM has not seen:
+
+1. Double the atoms, from one, while the held-out log likelihood gains by more than its error. Seeds are spread by D^2
+   sampling and moved by EM with the variance kept. EM is stopped early on purpose: run to the end, atoms gather in
+   heaps that follow the sample.
+2. Halve the interval between too few and enough, merging the cheapest pairs, while held-out rows do not lose. Seeds
+   find all of many clusters only where they are too many; merging then leaves one atom in each.
+3. A few EM steps on all rows.
+
+References
+----------
+Kiefer and Wolfowitz, Ann. Math. Statist. 1956; Lindsay, Ann. Statist. 1983 (the estimate is discrete); Soloff,
+Guntuboyina and Sen, JRSS B 2025 (its denoiser in several dimensions).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.arrays import Floats
+from scoremix.learning.em import fit
+from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
+from scoremix.learning.posterior import Rows, rows_of
+from scoremix.learning.seeding import d2_seeds
+from scoremix.models.covariance import Spherical
+from scoremix.models.mixture import Mixture
+from scoremix.samples.source import Source
+
+TRAINING, JUDGING, HELD_OUT = 20_000, 40_000, 0.2
+"""Most rows that atoms are moved by, and judged by, while their number is open; least share of them that judge. Judges
+are cheap: one evaluation each, and twice as many tell differences apart that are 0.7 times as large."""
+
+SURE = 1.0
+"""Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after."""
+
+ROWS_PER_ATOM = 10
+"""Rows that there must be for every atom."""
+
+AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20
+"""EM passes, the last of them on all rows."""
+
+
+@dataclass(frozen=True)
+class KnownVariance:
+    """All that there is to know of the covariances of atoms: their variance.
+
+    Attributes
+    ----------
+    variance : float
+    n_features : int
+    """
+
+    variance: float
+    n_features: int
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """The masses, and the second moments that belong to them, whatever was seen."""
+        return mass, self.variance * self.n_features * mass
+
+    def em(self, source: Source, mixture: Mixture, passes: int, n_threads: int | None = 1) -> Mixture:
+        """So many EM passes on places and weights."""
+        return fit(source, mixture, tol=0.0, max_iter=passes, reg=0.0, prior=self, n_threads=n_threads).mixture
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A mixture, and its log density at the rows that judge."""
+
+    mixture: Mixture
+    log_density: Floats
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The rows on which numbers of atoms are tried, those that judge them, and the variance."""
+
+    training: Rows
+    judging: Rows
+    known: KnownVariance
+
+    @classmethod
+    def of(cls, source: Source, noise_scale: float, rng: np.random.Generator) -> Trials:
+        """Deal out rows at random."""
+        rows = rows_of(source, TRAINING + JUDGING, rng)
+        n, order = len(rows.x), rng.permutation(len(rows.x))
+        judges = max(1, int(HELD_OUT * n), n - TRAINING)
+        training, judging = (Rows(rows.x[some], rows.weight[some]) for some in (order[judges:], order[:judges]))
+        return cls(training, judging, KnownVariance(noise_scale**2, source.n_features))
+
+    def seeded(self, n_atoms: int, rng: np.random.Generator) -> Judged:
+        """So many atoms, spread over the rows."""
+        covariance = Spherical(np.full(n_atoms, self.known.variance), self.known.n_features)
+        seeds = d2_seeds(self.training.x, n_atoms, rng)
+        return self._judged(Mixture(np.full(n_atoms, 1 / n_atoms), seeds, covariance), AFTER_SEEDS)
+
+    def reduced(self, mixture: Mixture, n_atoms: int) -> Judged:
+        """Merge the cheapest pairs, half of what is over at a time, until so many atoms are left."""
+        while mixture.n_components > n_atoms:
+            posterior = self.training.posterior(mixture)
+            i, j = near_pairs(posterior)
+            over = mixture.n_components - n_atoms
+            pairs = cheapest_disjoint(merge_costs(posterior, i, j), i, j, (over + 1) // 2)
+            mixture = self.known.em(self.training.source, with_merged(mixture, i[pairs], j[pairs]), AFTER_MERGE)
+        return self._judged(mixture, AFTER_MERGES)
+
+    def gain(self, new: Judged, old: Judged) -> tuple[float, float]:
+        """Held-out gain of one mixture over another in nats per row, and its standard error."""
+        weight, gains = self.judging.weight, new.log_density - old.log_density
+        mean = float(np.average(gains, weights=weight))
+        return mean, float(np.linalg.norm(weight * (gains - mean)) / weight.sum())
+
+    def _judged(self, mixture: Mixture, passes: int) -> Judged:
+        mixture = self.known.em(self.training.source, mixture, passes)
+        return Judged(mixture, mixture.log_density(self.judging.x))
+
+
+def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_threads: int | None = None) -> Mixture:
+    """Learn the law of the data as a mixture of Gaussians of known variance.
+
+    Parameters
+    ----------
+    source : Source
+        Of n rows, without missing values.
+    noise_scale : float
+        Standard deviation of every component, in every direction, > 0.
+    rng : Generator
+        Draws rows and seeds; the result is determined by it.
+    n_threads : int, optional
+        For the passes over all rows.
+
+    Returns
+    -------
+    Mixture
+        Of k atoms with `Spherical` covariances ``noise_scale**2``, k found.
+
+    Notes
+    -----
+    About 150 EM passes with the final k, and up to log2 k times 30 more, over at most 20,000 rows, then 20 over all:
+    O(n k d) each.
+    """
+    trials = Trials.of(source, noise_scale, rng)
+    mixture = fewest(trials, enough(trials, rng)).mixture
+    return trials.known.em(source, mixture, POLISH, n_threads)
+
+
+def enough(trials: Trials, rng: np.random.Generator) -> Judged:
+    """Double the atoms until held-out rows do not surely gain."""
+    best = trials.seeded(1, rng)
+    while 2 * ROWS_PER_ATOM * best.mixture.n_components <= len(trials.training.x):
+        twice = trials.seeded(2 * best.mixture.n_components, rng)
+        gain, error = trials.gain(twice, best)
+        if gain <= SURE * error:
+            break
+        best = twice
+    return best
+
+
+def fewest(trials: Trials, best: Judged) -> Judged:
+    """Halve the interval between half as many atoms, which were too few, and these, while held-out rows do not lose."""
+    few = best.mixture.n_components // 2
+    if few:  # the same number merged from more may do where seeds did not
+        few -= 1
+    while best.mixture.n_components - few > 1:
+        middle = (best.mixture.n_components + few) // 2
+        fewer = trials.reduced(best.mixture, middle)
+        if trials.gain(fewer, best)[0] < 0:
+            few = middle
+        else:
+            best = fewer
+    return best

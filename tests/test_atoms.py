@@ -1,0 +1,88 @@
+"""Atoms: the M-step of a known variance, how many are found, and how good they are."""
+
+import numpy as np
+import pytest
+
+from scoremix.evaluation.metrics import kl_bound, parameter_error
+from scoremix.evaluation.problems import make_gaussian_mixture, make_ring
+from scoremix.learning.atoms import KnownVariance, learn_atoms
+from scoremix.models.covariance import Spherical
+from scoremix.models.mixture import Mixture
+from scoremix.noise import geometric_levels
+from scoremix.samples.source import ArraySource
+
+
+class Levels:
+    """A mixture asked at some levels."""
+
+    def __init__(self, mixture, sigmas):
+        self.sigmas, self.score = sigmas, mixture.score
+
+
+def learnt(truth, n, seed=0):
+    rows = truth.sample(n, np.random.default_rng(100 + seed))
+    return rows, learn_atoms(ArraySource(rows), truth.noise_scale, np.random.default_rng(seed), 1)
+
+
+def bound(truth, mixture, rows):
+    top = 2.5 * np.sqrt(np.linalg.eigvalsh(np.cov(rows.T)).max())
+    return kl_bound(Levels(mixture, geometric_levels(top, 0.2 * truth.noise_scale, 12)), truth, 4000, 1).value
+
+
+def test_em_moves_atoms_and_weights_and_nothing_else():
+    rng = np.random.default_rng(0)
+    x, weight, variance = rng.standard_normal((300, 2)), rng.random(300), 0.49
+    mixture = Mixture(np.array([0.7, 0.3]), np.array([[0.0, 1.0], [1.0, -1.0]]), Spherical(np.full(2, variance), 2))
+    stepped = KnownVariance(variance, 2).em(ArraySource(x, weight), mixture, 1)
+    shares = mixture.evaluate(x)[1] * weight[:, None]
+    np.testing.assert_allclose(stepped.weights, shares.sum(axis=0) / weight.sum(), rtol=1e-10)
+    np.testing.assert_allclose(stepped.means, shares.T @ x / shares.sum(axis=0)[:, None], rtol=1e-10)
+    np.testing.assert_allclose(stepped.covariance.values, variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("k", "d", "n"), [(1, 3, 2000), (3, 2, 8000), (6, 2, 20_000), (4, 5, 8000)])
+def test_clusters_are_found_as_many_as_there_are(k, d, n):
+    truth = make_gaussian_mixture(k, d, 5.0, random_state=1)
+    rows, mixture = learnt(truth, n)
+    assert mixture.n_components == k
+    # A mean of n / k rows is known to sqrt(d k / n): about 0.06 at most here; overlap adds a little.
+    assert parameter_error(mixture.means, truth.means).largest < 0.2
+    # Maximum likelihood has half the free parameters over n in expectation, with a relative spread of about
+    # sqrt(2 / parameters) = 0.4 for the fewest, 8: three of these.
+    assert bound(truth, mixture, rows) < 2.2 * (k * (d + 1) - 1) / (2 * n)
+
+
+def test_many_equidistant_clusters_are_told_apart():
+    # As many as doubled seeds do not find: half as many are too few, and merging leaves one atom in each cluster.
+    truth = make_gaussian_mixture(20, 20, 5.0, layout="simplex", random_state=0)
+    rows, mixture = learnt(truth, 8000)
+    assert mixture.n_components == 20
+    assert bound(truth, mixture, rows) < 1.3 * (20 * 21 - 1) / 16000
+
+
+def test_a_curve_is_covered():
+    truth = make_ring()
+    rows, mixture = learnt(truth, 10_000)
+    # .0012 is asked for at 5e4 rows; a rate between n^-1/2 and n^-1 makes .0027 to .006 of it.
+    assert bound(truth, mixture, rows) < 0.004
+    assert mixture.n_components >= 12
+
+
+def test_the_variance_is_kept_and_weights_sum_to_one():
+    _, mixture = learnt(make_gaussian_mixture(3, 2, 4.0, noise_scale=0.3, random_state=2), 3000)
+    np.testing.assert_allclose(mixture.covariance.values, 0.09, rtol=1e-12)
+    assert mixture.weights.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_rows_of_weight_zero_are_as_good_as_absent():
+    rows = make_gaussian_mixture(3, 2, 4.0, random_state=3).sample(1500, np.random.default_rng(0))
+    present = np.arange(1500) < 1000
+    padded = learn_atoms(ArraySource(rows, present.astype(float)), 1.0, np.random.default_rng(5))
+    alone = learn_atoms(ArraySource(rows[:1000]), 1.0, np.random.default_rng(5))
+    np.testing.assert_allclose(padded.means, alone.means, rtol=1e-9)
+    np.testing.assert_allclose(padded.weights, alone.weights, rtol=1e-9)
+
+
+def test_a_handful_of_rows_is_one_atom():
+    mixture = learn_atoms(ArraySource(np.array([[0.0, 1.0], [2.0, 3.0]])), 1.0, np.random.default_rng(0))
+    np.testing.assert_allclose(mixture.means, [[1.0, 2.0]])
