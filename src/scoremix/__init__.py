@@ -1,6 +1,6 @@
 """scoremix: learn mixtures of Gaussians with diffusion models."""
 
-from scoremix.estimators import DiffusionMixture, GaussianMixture, load
+from scoremix.estimators import DDPMMixture, DiffusionMixture, GaussianMixture, load
 
 __version__ = "0.1.0"
-__all__ = ["DiffusionMixture", "GaussianMixture", "load"]
+__all__ = ["DDPMMixture", "DiffusionMixture", "GaussianMixture", "load"]

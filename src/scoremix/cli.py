@@ -14,26 +14,28 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import numpy as np
 import typer
 
 from scoremix import __version__
 from scoremix.arrays import Array, Floats, to_numpy
 from scoremix.demo import run_demo
-from scoremix.estimators import DiffusionMixture, GaussianMixture, load
-from scoremix.paths import existing_file, writable_file
-from scoremix.plots import figure_ending, fit_figure, save_figure
-from scoremix.samples.files import Columns, _positions, read_table, table_ending, write_table
-from scoremix.samples.formats import FORMATS, default_names
+from scoremix.estimators import DDPMMixture, DiffusionMixture, GaussianMixture, load
+from scoremix.fitting import fit_diffusion, fit_parameters
+from scoremix.paths import separate_output
+from scoremix.samples.files import Columns, table_ending, write_table
+from scoremix.samples.formats import default_names
 from scoremix.summary import mean_line, summary
 from scoremix.terminal import console, exit_status, plural, progress, say
 
 _N = TypeVar("_N", int, float)
+_V = TypeVar("_V")
 
 _DEFAULTS = DiffusionMixture()
-_FIGURE_SAMPLES = 1000
 _SHARED = ("data", "output", "model", "columns", "seed")
-_GAUSSIAN = ("components", "covariance_type")
+_OPTIONS = {
+    "gaussian": ("components", "covariance_type"),
+    "ddpm": ("components", "covariance", "symmetric", "noise_times", "n_steps", "learning_rate", "step_rule"),
+}
 
 
 class _ModelKind(StrEnum):
@@ -41,6 +43,7 @@ class _ModelKind(StrEnum):
 
     diffusion = "diffusion"
     gaussian = "gaussian"
+    ddpm = "ddpm"
 
 
 class _CovarianceKind(StrEnum):
@@ -50,6 +53,15 @@ class _CovarianceKind(StrEnum):
     tied = "tied"
     diag = "diag"
     spherical = "spherical"
+
+
+class _StepRule(StrEnum):
+    """How a gradient becomes a step."""
+
+    auto = "auto"
+    gradient = "gradient"
+    scaled = "scaled"
+    adam = "adam"
 
 
 class _GateKind(StrEnum):
@@ -75,14 +87,36 @@ _Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")]
 _Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 _Seed = Annotated[int | None, typer.Option(min=0, metavar="INTEGER", help="Makes the result the same in every run.")]
 _Kind = Annotated[
-    _ModelKind, typer.Option(help="diffusion: the score at every noise level. gaussian: a Gaussian mixture by EM.")
+    _ModelKind,
+    typer.Option(
+        help="diffusion: the score at every noise level. gaussian: a Gaussian mixture by EM. "
+        "ddpm: its parameters by gradient descent on the objective of a diffusion model."
+    ),
 ]
 _Components = Annotated[
-    str, typer.Option(metavar="auto|NUMBER", help="Gaussian model: number of components; auto finds it.")
+    str,
+    typer.Option(
+        metavar="auto|NUMBER",
+        help="Gaussian and ddpm models: number of components. auto: found for a Gaussian model, 2 for ddpm.",
+    ),
 ]
-_Covariance = Annotated[
+_CovarianceType = Annotated[
     _CovarianceKind, typer.Option(help="Gaussian model: covariances. tied: one for all; spherical: one number each.")
 ]
+_Covariance = Annotated[
+    str,
+    typer.Option(
+        metavar="identity|diag|full|NUMBER",
+        help="ddpm model: the identity or a variance where it is known; diag and full are learnt.",
+    ),
+]
+_Symmetric = Annotated[bool, typer.Option("--symmetric", help="ddpm model: two components at +mu and -mu.")]
+_NoiseTimes = Annotated[
+    str, typer.Option(metavar="TIMES", help="ddpm model: noise time of every stage, or the word all, with commas.")
+]
+_NumberOfSteps = Annotated[str, typer.Option(metavar="NUMBERS", help="ddpm model: most steps of every stage.")]
+_Rate = Annotated[float, typer.Option(help="ddpm model: rate of the steps.")]
+_Rule = Annotated[_StepRule, typer.Option(help="ddpm model: scaled takes steps in units of the curvature.")]
 _Columns = Annotated[
     list[str] | None, typer.Option(metavar="NAMES", help="Columns to use, such as a,b. All by default.")
 ]
@@ -162,7 +196,13 @@ def _fit(
     output: _Output,
     model: _Kind = _ModelKind.diffusion,
     components: _Components = "auto",
-    covariance_type: _Covariance = _CovarianceKind.full,
+    covariance_type: _CovarianceType = _CovarianceKind.full,
+    covariance: _Covariance = "identity",
+    symmetric: _Symmetric = False,
+    noise_times: _NoiseTimes = "1.5,0.1",
+    n_steps: _NumberOfSteps = "7000,1500",
+    learning_rate: _Rate = 0.05,
+    step_rule: _Rule = _StepRule.auto,
     columns: _Columns = None,
     standardize: _Standardize = False,
     noise_scale: _NoiseScale = "auto",
@@ -179,15 +219,33 @@ def _fit(
 ) -> None:
     """Learn a mixture from DATA and write the model.
 
-    The rows are read into memory. Gaussian models know --components, --covariance-type, --columns and --seed, and
-    take rows with missing values; all other options, and complete rows, are for diffusion models.
+    The rows are read into memory. --columns and --seed are for all models, and help says which of the other options are
+    for Gaussian and ddpm models; the rest is for diffusion models. Gaussian models take rows with missing values.
     """
-    others = _GAUSSIAN if model is _ModelKind.diffusion else set(context.params).difference(_SHARED, _GAUSSIAN)
+    own = _OPTIONS.get(model, ())
+    others = set(context.params).difference(_SHARED, own)
+    if model is _ModelKind.diffusion:
+        others = {name for names in _OPTIONS.values() for name in names}
     _refuse(context, others, f"is not an option of {model} models")
+    chosen = _split(columns)
     if model is _ModelKind.gaussian:
         number = _auto_or(int, components, "--components")
         mixture = GaussianMixture(number, covariance_type=covariance_type.value, random_state=seed)
-        _fit_gaussian(mixture, data, output, _split(columns))
+        fit_parameters(mixture, data, output, chosen)
+        return
+    if model is _ModelKind.ddpm:
+        number = _auto_or(int, components, "--components")
+        descent = DDPMMixture(
+            2 if number == "auto" else number,
+            symmetric=symmetric,
+            noise_times=_listed(_time, noise_times, "--noise-times"),
+            n_steps=_listed(int, n_steps, "--n-steps"),
+            learning_rate=learning_rate,
+            covariance=covariance if covariance in ("identity", "diag", "full") else _number(covariance),
+            step_rule=step_rule.value,
+            random_state=seed,
+        )
+        fit_parameters(descent, data, output, chosen)
         return
     ladder = DiffusionMixture(
         noise_scale=_auto_or(float, noise_scale, "--noise-scale"),
@@ -201,42 +259,7 @@ def _fit(
         rank=rank,
         random_state=seed,
     )
-    _fit_diffusion(ladder, data, output, _split(columns), standardize, figure)
-
-
-def _fit_diffusion(
-    model: DiffusionMixture, data: Path, output: Path, chosen: list[str] | None, standardize: bool, figure: Path | None
-) -> None:
-    """Fit, write the model and the figure, and print what was found."""
-    _check_output(output, data)
-    if figure is not None:
-        figure_ending(figure)
-        _check_output(figure, data, output)
-    names, array = read_table(data, chosen)
-    units = Columns.standardizing(names, array) if standardize else Columns.plain(names)
-    with progress(f"learning {plural(len(array), 'row')}"):
-        model.fit(units.encode(array))
-    model.save(output, columns=units)
-    if figure is not None:
-        samples = units.decode(model.sample(_FIGURE_SAMPLES, random_state=model.random_state))
-        save_figure(fit_figure(model, array, samples, units, data.name), figure)
-    console().print(summary(model, units, f"{data}: {plural(len(array), 'row')}"))
-
-
-def _fit_gaussian(model: GaussianMixture, data: Path, output: Path, chosen: list[str] | None) -> None:
-    """Fit, write the model, and print what was found."""
-    _check_output(output, data)
-    names, array = _read_with_holes(data, chosen)
-    title = f"{data}: {plural(len(array), 'row')}"
-    if with_holes := int(np.isnan(array).any(axis=1).sum()):
-        model.set_params(missing_values=np.nan)
-        title += f", {with_holes:,} of them with missing values"
-    with progress(f"learning {plural(len(array), 'row')}"):
-        model.fit(array)
-    if names != default_names(len(names)):
-        model.feature_names_in_ = np.array(names, dtype=object)
-    model.save(output)
-    console().print(summary(model, Columns.plain(names), title))
+    fit_diffusion(ladder, data, output, chosen, standardize=standardize, figure=figure)
 
 
 @app.command("sample")
@@ -251,18 +274,19 @@ def _sample(
 ) -> None:
     """Draw samples from MODEL, in the units of its data.
 
-    --method and --steps are for diffusion models: samples of a Gaussian mixture are exact.
+    --method and --steps are for diffusion models: samples of other mixtures are exact.
     """
     table_ending(output)
-    _check_output(output, model)
+    separate_output(output, model)
     fitted, columns = _load(model)
-    if isinstance(fitted, GaussianMixture):
-        _refuse(context, ("method", "steps"), f"is not an option for {model}, which holds a GaussianMixture")
+    if not isinstance(fitted, DiffusionMixture):
+        kind = type(fitted).__name__
+        _refuse(context, ("method", "steps"), f"is not an option for {model}, which holds a {kind}")
     with progress(f"drawing {plural(number, 'sample')}"):
-        if isinstance(fitted, GaussianMixture):
-            drawn = fitted.sample(number, random_state=seed)[0]
-        else:
+        if isinstance(fitted, DiffusionMixture):
             drawn = fitted.sample(number, method=method.value, n_steps=steps, random_state=seed)
+        else:
+            drawn = fitted.sample(number, random_state=seed)[0]
     write_table(output, columns.names, columns.decode(drawn))
     say(f"{output}: {plural(number, 'sample')}")
 
@@ -271,18 +295,19 @@ def _sample(
 def _denoise(model: _Model, data: _Data, output: _Output, sigma: _Sigma = None) -> None:
     """Take the noise away from DATA.
 
-    Every row y becomes the mean of its centre, E[mu | y]; with --sigma, which Gaussian models need, the mean of the
-    point without the noise that was added, E[x | y].
+    Every row y becomes the mean of its centre, E[mu | y]; with --sigma, which Gaussian and ddpm models need, the mean
+    of the point without the noise that was added, E[x | y].
     """
     table_ending(output)
-    _check_output(output, model, data)
+    separate_output(output, model, data)
     fitted, columns = _load(model)
     if sigma is not None:
         denoised: Callable[[Floats], Array] = partial(fitted.denoise, sigma=sigma)
     elif isinstance(fitted, DiffusionMixture):
         denoised = fitted.posterior_mean
     else:
-        raise ValueError(f"{model} holds a GaussianMixture: say with --sigma how large the added noise is")
+        kind = type(fitted).__name__
+        raise ValueError(f"{model} holds a {kind}: say with --sigma how large the added noise is")
     rows = columns.encode(columns.read(data))
     with progress(f"denoising {plural(len(rows), 'row')}"):
         clean = denoised(rows)
@@ -294,11 +319,11 @@ def _denoise(model: _Model, data: _Data, output: _Output, sigma: _Sigma = None) 
 def _score(model: _Model, data: _Data, output: _Densities = None) -> None:
     """Print the mean log density of the rows of DATA, with its standard error.
 
-    MODEL must be Gaussian: a diffusion model knows the gradient of the log density, not its value.
+    MODEL must be Gaussian or ddpm: a diffusion model knows the gradient of the log density, not its value.
     """
     if output is not None:
         table_ending(output)
-        _check_output(output, model, data)
+        separate_output(output, model, data)
     fitted, columns = _load(model)
     if isinstance(fitted, DiffusionMixture):
         raise ValueError(f"{model} holds a DiffusionMixture, which has no density: fit with --model gaussian")
@@ -336,6 +361,28 @@ def _auto_or(number: Callable[[str], _N], text: str, option: str) -> _N | Litera
         raise typer.BadParameter(f"{text!r} is neither 'auto' nor {kind}", param_hint=option) from None
 
 
+def _number(text: str) -> float:
+    """Read a variance."""
+    try:
+        return float(text)
+    except ValueError:
+        message = f"{text!r} is neither 'identity', 'diag', 'full' nor a number"
+        raise typer.BadParameter(message, param_hint="--covariance") from None
+
+
+def _time(text: str) -> float | str:
+    """Read a noise time, or the word all."""
+    return "all" if text == "all" else float(text)
+
+
+def _listed(value: Callable[[str], _V], text: str, option: str) -> tuple[_V, ...]:
+    """Read values with commas between."""
+    try:
+        return tuple(value(part.strip()) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list such as 1.5,0.1 or 100,50", param_hint=option) from None
+
+
 def _split(columns: list[str] | None) -> list[str] | None:
     """Split names at commas; quotes protect a comma, as in CSV files."""
     if not columns:
@@ -343,28 +390,7 @@ def _split(columns: list[str] | None) -> list[str] | None:
     return [name.strip() for row in csv.reader(columns, skipinitialspace=True) for name in row]
 
 
-def _check_output(output: Path, *others: Path) -> None:
-    """Refuse an output that cannot be written, or that is also another file of the command."""
-    target = writable_file(output)
-    for path in others:
-        if target == path.resolve():
-            raise ValueError(f"{output} is named twice: give another path for the output")
-
-
-def _read_with_holes(path: Path, chosen: list[str] | None) -> tuple[list[str], Floats]:
-    """Read a table in which entries may be missing, as NaN; everything else is refused as `read_table` does."""
-    source = existing_file(path)
-    form = FORMATS[table_ending(source)]
-    found = form.names(source)
-    positions = _positions(source, found, chosen)
-    names, array = [found[position] for position in positions], form.load(source, positions)
-    bad = np.flatnonzero(np.isinf(array).any(axis=0) | np.isnan(array).all(axis=0))
-    if len(bad):  # also without any rows
-        return read_table(source, [names[column] for column in bad])
-    return names, array
-
-
-def _load(path: Path) -> tuple[DiffusionMixture | GaussianMixture, Columns]:
+def _load(path: Path) -> tuple[DiffusionMixture | GaussianMixture | DDPMMixture, Columns]:
     """Load a model and its columns, which are the units that a plain load warns about."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -74,6 +74,28 @@ def writable_file(path: FilePath) -> Path:
     return target
 
 
+def separate_output(output: FilePath, *others: FilePath) -> None:
+    """Refuse an output that cannot be written, or that is also another file of the same work.
+
+    Parameters
+    ----------
+    output : str or path-like
+        Path of an output.
+    *others : str or path-like
+        Inputs and further outputs.
+
+    Raises
+    ------
+    OSError
+        As `writable_file`.
+    ValueError
+        If one of the others is the same file.
+    """
+    target = writable_file(output)
+    if any(target == Path(path).resolve() for path in others):
+        raise ValueError(f"{output} is named twice: give another path for the output")
+
+
 @contextmanager
 def atomic_write(path: FilePath) -> Iterator[Path]:
     """Give a path to write to, which becomes `path` when the block ends, and is removed when the block fails.

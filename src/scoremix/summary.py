@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scoremix.arrays import Floats
+from scoremix.estimators.ddpm_mixture import DDPMMixture
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.evaluation.estimate import Estimate
@@ -24,12 +25,12 @@ _MAX_CELLS = 20
 _MAX_COLUMNS = 8
 
 
-def summary(model: DiffusionMixture | GaussianMixture, columns: Columns, title: str) -> Group:
+def summary(model: DiffusionMixture | GaussianMixture | DDPMMixture, columns: Columns, title: str) -> Group:
     """Describe a fitted model.
 
     Parameters
     ----------
-    model : DiffusionMixture or GaussianMixture
+    model : DiffusionMixture, GaussianMixture or DDPMMixture
         A fitted model.
     columns : Columns
         Names of its columns, and how its units differ from theirs.
@@ -39,12 +40,13 @@ def summary(model: DiffusionMixture | GaussianMixture, columns: Columns, title: 
     Returns
     -------
     rich.console.Group
-        Of a diffusion model a line on the fit, a table of cells and a table of noise levels; of a Gaussian mixture
-        some lines on the fit and a table of components.
+        Of a diffusion model a line on the fit, a table of cells and a table of noise levels; of other mixtures some
+        lines on the fit and a table of components.
     """
     heading = Text(title, style="bold")
-    if isinstance(model, GaussianMixture):
-        lines = map(Text, _on_mixture(model, columns))
+    if not isinstance(model, DiffusionMixture):
+        said = _on_mixture(model, columns) if isinstance(model, GaussianMixture) else _on_descent(model, columns)
+        lines = map(Text, said)
         return Group(heading, *lines, _clusters("component", model.weights_, model.means_, columns))
     cells = _clusters("cell", model.weights_, model.centers_, columns)
     return Group(heading, Text(_one_line(model, columns)), cells, _levels(model))
@@ -93,6 +95,27 @@ def _on_mixture(model: GaussianMixture, columns: Columns) -> list[str]:
         if np.isnan([gain, cost]).any()
         else f"optimality check: largest split gain {gain:.3g} nats per row, {merging}",
     ]
+
+
+def _on_descent(model: DDPMMixture, columns: Columns) -> list[str]:
+    """What was learnt, and where every stage ended."""
+    lines = [
+        f"{plural(model.n_components, 'component')} in {plural(len(columns.names), 'column')}; "
+        f"covariances: {model.covariance_type_}, {_origin(model)}"
+    ]
+    ends = {record.stage: record for record in model.history_}
+    for stage, record in ends.items():
+        times = np.atleast_1d(record.noise_time)
+        noise = f"noise time {times[0]:.4g}" if len(times) == 1 else f"{len(times)} noise levels"
+        lines.append(
+            f"stage {stage + 1}: {noise}, {plural(record.step, 'step')}, loss {record.loss:.6g}, "
+            f"gradient {record.gradient_norm:.2g}"
+        )
+    return lines
+
+
+def _origin(model: DDPMMixture) -> str:
+    return "learnt" if isinstance(model.covariance, str) and model.covariance != "identity" else "known"
 
 
 def _clusters(noun: str, weights: Floats, centers: Floats, columns: Columns) -> Group:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from scoremix.estimators.ddpm_file import unpack_descent
+from scoremix.estimators.ddpm_mixture import DDPMMixture
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.mixture_file import unpack_mixture
@@ -13,15 +15,16 @@ from scoremix.estimators.model_file import unpack
 from scoremix.paths import FilePath
 from scoremix.storage import read_model
 
-__all__ = ["DiffusionMixture", "GaussianMixture", "load"]
+__all__ = ["DDPMMixture", "DiffusionMixture", "GaussianMixture", "load"]
 
-_KINDS: dict[str, tuple[type[DiffusionMixture] | type[GaussianMixture], Callable[..., Any]]] = {
+_KINDS: dict[str, tuple[type[DiffusionMixture | GaussianMixture | DDPMMixture], Callable[..., Any]]] = {
+    "DDPMMixture": (DDPMMixture, unpack_descent),
     "DiffusionMixture": (DiffusionMixture, unpack),
     "GaussianMixture": (GaussianMixture, unpack_mixture),
 }
 
 
-def load(path: FilePath) -> DiffusionMixture | GaussianMixture:
+def load(path: FilePath) -> DiffusionMixture | GaussianMixture | DDPMMixture:
     """Load a fitted model; nothing in the file is executed.
 
     Parameters
@@ -31,7 +34,7 @@ def load(path: FilePath) -> DiffusionMixture | GaussianMixture:
 
     Returns
     -------
-    DiffusionMixture or GaussianMixture
+    DiffusionMixture, GaussianMixture or DDPMMixture
         As it was when it was saved; a `DiffusionMixture` with `columns_` the names and units of its columns where they
         were stored.
 

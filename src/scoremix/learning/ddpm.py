@@ -9,38 +9,42 @@ score ``s(y) = (m(y) - y) / v``. At ``y = x + sigma z`` three objectives are off
 * sliced, ``|s|^2 + 2 a^T (ds/dy) a`` with random signs a (Song, Garg, Shi and Ermon, UAI 2019).
 
 They have one expectation L: ``E denoising = E implicit + d / sigma^2`` (Stein's identity in z, for every x), and
-``E[sliced | y] = implicit``. Given y the last two know nothing of z: what remains is the expectation over y, here a
-mean over the noised rows.
+``E[sliced | y] = implicit``.
+
+*The complement is exact.* A student moves points only within the span of its centred means, of q <= k - 1 dimensions.
+Noise across the span meets nothing that is not linear, so it is integrated out: q numbers are drawn per row, not d, and
+what is left costs little more than a pass of EM.
 
 Other scalings: the denoising error is ``E|D(y) - x|^2 = sigma^4 L``; at Ornstein-Uhlenbeck time tau, where
-``sigma^2 = exp(2 tau) - 1``, the loss of the DDPM paper is ``(1 + sigma^2) L`` (`DenoisingSums.at_ou_time`); and
+``sigma^2 = exp(2 tau) - 1``, the loss of the DDPM paper is ``(1 + sigma^2) L`` (`ObjectiveSums.at_ou_time`); and
 ``sum sigma^2 dlog(sigma) L`` over levels is a Kullback-Leibler divergence up to a constant (`likelihood_weights`).
-
-All are one computation: ``v^2 L = |m - t|^2 + 2 V`` with a target t and a spread V of the means, so that a gradient is
-``sum_n explicit_i - 2 r_i (h_i - sum_j r_j h_j) (m_i - y) / v``: a few matrix products per chunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
-from typing import Literal, Self
+from functools import cached_property
+from typing import Literal, Self, cast
 
 import numpy as np
 
-from scoremix.arrays import Array, Floats, like, namespace, product, squared_lengths, to_numpy
+from scoremix.arrays import Array, Floats, exp_in_place, like, namespace, product, squared_lengths, to_numpy
 from scoremix.learning.em import SMALL_WORK
 from scoremix.models.covariance import Spherical
-from scoremix.models.joint import itemsize_of, normalise
 from scoremix.models.mixture import Mixture
 from scoremix.noise import normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-CHUNK_NUMBERS, MIN_CHUNK, MAX_CHUNK = 2**19, 1024, 16384
-"""Numbers per matrix of a chunk, at most about, and its rows; many rows, as noise is drawn in blocks of 4096."""
+CHUNK_ROWS = 16384
+"""Rows of a chunk: many, as noise is drawn in blocks of 4096."""
+
+TILE_NUMBERS = 2**16
+"""Responsibilities that are worked on at a time: 512 kB, which stay near the processor."""
+
+LOGIT_FLOOR = -600.0
+"""Where a component is far, its responsibility is exp(-600): not 0, yet no denormal numbers, which are slow."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,20 @@ class Student:
         k, d = self.means.shape
         return Mixture(self.weights, self.means, Spherical(np.full(k, self.variance + sigma**2), d))
 
+    @cached_property
+    def centre(self) -> Floats:
+        """Middle of the means, shape (d,): the origin of all computations."""
+        return np.asarray(self.means.mean(axis=0))
+
+    @cached_property
+    def axes(self) -> Floats:
+        """Orthonormal basis (d, q) of the span of the centred means: the one they are in where k > d."""
+        k, d = self.means.shape
+        return np.eye(d) if k > d else np.linalg.qr((self.means[1:] - self.means[0]).T)[0]
+
 
 @dataclass(frozen=True)
-class DenoisingSums:
+class ObjectiveSums:
     """An objective and its gradients, added up over rows.
 
     Attributes
@@ -80,7 +95,7 @@ class DenoisingSums:
     loss : float
         Sum of the losses, times the weights of the rows.
     means : ndarray of shape (k, d)
-        Its gradient in the means; for `symmetric_sums_at` shape (1, d), in mu.
+        Its gradient in the means.
     logits : ndarray of shape (k,)
         Its gradient in the logits of the weights; it sums to 0.
     weight : float
@@ -92,15 +107,11 @@ class DenoisingSums:
     logits: Floats
     weight: float
 
-    def __add__(self, other: DenoisingSums) -> DenoisingSums:
+    def __add__(self, other: ObjectiveSums) -> ObjectiveSums:
         """Merge the sums of two sets of rows."""
-        return DenoisingSums(
+        return ObjectiveSums(
             self.loss + other.loss, self.means + other.means, self.logits + other.logits, self.weight + other.weight
         )
-
-    def scaled(self, factor: float) -> DenoisingSums:
-        """The sums of `factor` times the objective."""
-        return DenoisingSums(factor * self.loss, factor * self.means, factor * self.logits, self.weight)
 
     @property
     def mean_loss(self) -> float:
@@ -113,116 +124,17 @@ class DenoisingSums:
         return self.means / self.weight
 
     @property
-    def gradient_norm(self) -> float:
-        """Length of `gradient`."""
-        return float(np.linalg.norm(self.gradient))
-
-    @property
     def tied_gradient(self) -> Floats:
         """Gradient of the mean loss in mu, shape (d,), where the two means are ``+mu`` and ``-mu``."""
         return np.asarray(self.gradient[0] - self.gradient[1])
 
-    def at_ou_time(self, sigma: float) -> DenoisingSums:
+    def at_ou_time(self, sigma: float) -> ObjectiveSums:
         """The same at Ornstein-Uhlenbeck time: the loss there, and its gradient in ``exp(-tau) m_i``.
 
         Losses grow by ``1 + sigma^2 = exp(2 tau)``; means are shorter by ``exp(tau)``, so gradients grow once more.
         """
-        return replace(self.scaled(1 + sigma**2), means=self.means * (1 + sigma**2) ** 1.5)
-
-
-def sums_at(
-    student: Student,
-    y: Array,
-    sigma: float,
-    weight: Array | None = None,
-    *,
-    noise: Array | None = None,
-    directions: Array | None = None,
-) -> DenoisingSums:
-    """An objective at rows that are noised already, feature major.
-
-    Parameters
-    ----------
-    student : Student
-    y : array of shape (d, n)
-        ``x + sigma z``.
-    sigma : float
-        Noise level >= 0 in units of the data.
-    weight : array of shape (n,), optional
-        Of the rows.
-    noise : array of shape (d, n), optional
-        The z of every row: asks for the denoising objective (sigma > 0), else it is implicit or sliced.
-    directions : array of shape (j d, n), optional
-        j directions per row, one below the other, of identity second moment: asks for the sliced objective.
-
-    Returns
-    -------
-    DenoisingSums
-        The gradients are those of the very loss that is returned. Cost O(n k d), sliced O(j n k d).
-    """
-    xp, variance, d = namespace(y), student.variance + sigma**2, y.shape[0]
-    joint = student.mixture(sigma).joint(itemsize_of(y))
-    sums = []
-    for part in joint.parts(y):
-        z, a, w = (
-            extra if extra is None or part.order is None else xp.take(extra, part.order, axis=extra.ndim - 1)
-            for extra in (noise, directions, weight)
-        )
-        points = part.phi[1 : d + 1, :]
-        shares, norm, _ = normalise(part.log_joint)
-        shares /= norm[None, :]
-        target = None if z is None else points - (variance / sigma) * z
-        means = student.means - joint.frames[part.frame]
-        sums.append(_sums_about(means, variance, points, shares, target, a, w))
-    return reduce(add, sums)
-
-
-def _sums_about(
-    means: Floats,
-    variance: float,
-    y: Array,
-    shares: Array,
-    target: Array | None,
-    directions: Array | None,
-    weight: Array | None,
-) -> DenoisingSums:
-    """Sums of ``(|m - t|^2 + 2 V) / v^2`` over points y about a frame (d, n) with responsibilities (k, n).
-
-    h are the derivatives of half of that in the logarithms of the responsibilities, up to what all components share.
-    """
-    xp, m, (d, n) = namespace(y), like(means, y), y.shape
-    mixed = shares if weight is None else shares * weight[None, :]
-    middle, weight_here = product(m.T, shares), float(n if weight is None else xp.sum(weight))
-    is_implicit = target is None and directions is None
-    # Where V is the whole sum r_i |m_i - m|^2, everything collapses into m + y.
-    rest = -(middle + y) if is_implicit else middle - (y if target is None else target)
-    h, explicit, constant = product(m, rest), 2 * _double(product(mixed, rest.T)), 0.0
-    losses = squared_lengths(rest)
-    if is_implicit:
-        lengths = like(np.sum(means**2, axis=1)[None, :], y)
-        h += lengths.T
-        losses = 2 * (squared_lengths(y) + product(lengths, shares)[0, :]) - losses
-        explicit += 4 * _double(xp.sum(mixed, axis=1))[:, None] * means
-        constant = 2 * d * variance
-    elif directions is not None:
-        n_directions = directions.shape[0] // d
-        for j in range(n_directions):
-            a = directions[j * d : (j + 1) * d, :]
-            along = product(m, a)
-            along = along - xp.sum(shares * along, axis=0)[None, :]
-            h += along**2 / n_directions
-            slack = 2 * xp.sum(shares * along**2, axis=0) - 2 * variance * squared_lengths(a)
-            losses = losses + slack / n_directions
-            explicit += 4 / n_directions * _double(product(mixed * along, a.T))
-    pull = (2 * mixed) * (h - xp.sum(shares * h, axis=0)[None, :])
-    by_component = _double(xp.sum(pull, axis=1))
-    gradient = explicit - (by_component[:, None] * means - _double(product(pull, y.T))) / variance
-    loss = float(xp.sum(losses if weight is None else losses * weight, dtype=xp.float64)) - constant * weight_here
-    return DenoisingSums(loss, gradient, by_component, weight_here).scaled(variance**-2)
-
-
-def _double(x: Array) -> Floats:
-    return to_numpy(x).astype(np.float64, copy=False)
+        factor = 1 + sigma**2
+        return ObjectiveSums(factor * self.loss, factor**1.5 * self.means, factor * self.logits, self.weight)
 
 
 @dataclass(frozen=True)
@@ -245,47 +157,231 @@ class Objective:
     antithetic: bool = False
     n_directions: int = 1
 
+    @property
+    def n_normals(self) -> int:
+        """Numbers drawn per row and direction of the span."""
+        return self.n_draws * (1 + self.n_directions * (self.kind == "sliced"))
+
+
+@dataclass(frozen=True)
+class Level:
+    """A student at one noise level, in coordinates of its span, and how much the level counts."""
+
+    means: Floats
+    log_weights: Floats
+    clean_variance: float
+    sigma: float
+    factor: float
+
+    @property
+    def variance(self) -> float:
+        """``v = s0 + sigma^2``."""
+        return self.clean_variance + self.sigma**2
+
+    def shares(self, y: Array) -> Array:
+        """Responsibilities (k, n) at points y (q, n)."""
+        xp = namespace(y)
+        offset = self.log_weights - np.sum(self.means**2, axis=1) / (2 * self.variance)
+        shares = product(like(self.means / self.variance, y), y)
+        shares += like(offset, y)[:, None]
+        shares -= xp.max(shares, axis=0)[None, :]
+        shares = exp_in_place(xp.clip(shares, min=LOGIT_FLOOR))
+        shares /= xp.sum(shares, axis=0)[None, :]
+        return shares
+
+    def noisy(self, x: Array, z: Array, signs: Array | None = None) -> Noisy:
+        """Rows x (q, n) with noise z."""
+        y = x + self.sigma * z
+        shares, means = self.shares(y), like(self.means, x)
+        return Noisy(x, z, y, product(means.T, shares), shares, means, signs)
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Rows at a level, in coordinates of the span.
+
+    Attributes
+    ----------
+    x, z, y, middle : array of shape (q, n)
+        Rows, noise, ``y = x + sigma z``, posterior means ``m(y)``.
+    shares : array of shape (k, n)
+        Responsibilities.
+    means : array of shape (k, q)
+    signs : array of shape (j, q, n) or None
+        Directions of the sliced objective.
+    """
+
+    x: Array
+    z: Array
+    y: Array
+    middle: Array
+    shares: Array
+    means: Array
+    signs: Array | None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """An objective at noisy rows: ``v^2 L = |m - t|^2 + 2 V``, a target t and a spread V of the means about m.
+
+    Attributes
+    ----------
+    losses : array of shape (n,)
+        ``v^2 L``, but for what lies across the span.
+    h : array of shape (k, n)
+        Half its derivatives in the logarithms of the responsibilities, up to what all components share; overwritten.
+    direct : array of shape (q, n)
+        Its derivative in m_i at fixed responsibilities is ``2 r_i (direct - y + sigma z) + others``.
+    others : callable
+        Of the weighted responsibilities: sums of the rest, shape (k, q).
+    """
+
+    losses: Array
+    h: Array
+    direct: Array
+    others: Callable[[Array], Array] | None = None
+
+
+def _denoising(p: Noisy, at: Level) -> Terms:
+    lean = at.clean_variance / at.sigma  # the target is x - lean z
+    rest = p.middle - p.x + lean * p.z
+    return Terms(squared_lengths(rest), product(p.means, rest), p.middle + (at.variance / at.sigma) * p.z)
+
+
+def _implicit(p: Noisy, at: Level) -> Terms:
+    # V is the whole sum r_i |m_i|^2 - |m|^2.
+    lengths = like(np.sum(at.means**2, axis=1), p.x)
+    spread = product(lengths[None, :], p.shares)[0, :] - squared_lengths(p.middle)
+    h = lengths[:, None] - product(p.means, p.middle + p.y)
+
+    def others(mixed: Array) -> Array:
+        return 4 * namespace(mixed).sum(mixed, axis=1)[:, None] * p.means
+
+    return Terms(squared_lengths(p.middle - p.y) + 2 * spread, h, -p.middle, others)
+
+
+def _sliced(p: Noisy, at: Level) -> Terms:
+    xp, rest, signs = namespace(p.x), p.middle - p.y, cast(Array, p.signs)
+    along = xp.stack([product(p.means, signs[j, ...]) for j in range(signs.shape[0])])  # (j, k, n)
+    along -= xp.sum(p.shares[None, ...] * along, axis=1)[:, None, :]
+    squares = xp.mean(along**2, axis=0)
+
+    def others(mixed: Array) -> Array:
+        n_signs = signs.shape[0]
+        return sum(4 / n_signs * product(mixed * along[j, ...], signs[j, ...].T) for j in range(n_signs))
+
+    losses = squared_lengths(rest) + 2 * xp.sum(p.shares * squares, axis=0)
+    return Terms(losses, product(p.means, rest) + squares, p.middle, others)
+
+
+TERMS = {"denoising": _denoising, "implicit": _implicit, "sliced": _sliced}
+
+
+@dataclass
+class SpanSums:
+    """What the rows of a chunk add up to: loss and gradients, in coordinates of the span.
+
+    Attributes
+    ----------
+    loss : float
+    means : ndarray of shape (k, q)
+        Gradient, but for what the rows themselves contribute.
+    logits : ndarray of shape (k,)
+    rows : array of shape (k, n)
+        Their contribution, across the span as within, is this times the rows.
+    """
+
+    loss: float
+    means: Floats
+    logits: Floats
+    rows: Array
+
+    def add(self, kind: str, at: Level, p: Noisy, weight: Array | None, share: float) -> None:
+        """Add `share` of an objective at noisy rows, but for its loss across the span; weights (n,) or none.
+
+        The gradient is ``sum_n explicit_i - p_i (m_i - y) / v``, ``p_i = 2 r_i (h_i - sum_j r_j h_j)``. What multiplies
+        x in it is ``c_i = p_i / v - 2 r_i``, and p is kept as c.
+        """
+        xp, v = namespace(p.x), at.variance
+        scale, terms, shares = share * at.factor / v**2, TERMS[kind](p, at), p.shares
+        c = terms.h
+        c -= xp.sum(shares * c, axis=0)[None, :] + v
+        c *= shares
+        c *= 2 * scale / v if weight is None else (2 * scale / v * weight)[None, :]
+        mixed = shares if weight is None else shares * weight[None, :]
+        mass, turned = xp.sum(mixed, axis=1), xp.sum(c, axis=1)
+        by_component = turned + 2 * scale * mass  # sum of p / v
+        direct = 2 * product(mixed, terms.direct.T)
+        if terms.others is not None:
+            direct += terms.others(mixed)
+        gradient = scale * direct + at.sigma * product(c, p.z.T) - by_component[:, None] * p.means
+        self.loss += scale * float(xp.sum(terms.losses if weight is None else terms.losses * weight))
+        self.means += to_numpy(gradient)
+        self.logits += v * to_numpy(by_component)
+        self.rows += c
+
 
 @dataclass(frozen=True)
 class ObjectiveStatistic:
-    """The statistic of a gradient: noise the rows of a chunk at every level, add up loss and gradients.
+    """The statistic of a gradient: project the rows of a chunk, noise them at every level, add up loss and gradients.
 
     Noise is keyed by `key`, level and row, so neither chunks nor threads change it; another key is fresh noise.
     """
 
     student: Student
     objective: Objective
-    sigmas: Floats
-    factors: Floats
+    levels: tuple[Level, ...]
     key: tuple[int, ...]
 
-    def __call__(self, chunk: Chunk) -> DenoisingSums:
+    def __call__(self, chunk: Chunk) -> ObjectiveSums:
         """Sums over the rows of `chunk`."""
-        x, n_draws = chunk.x.T, self.objective.n_draws * (2 if self.objective.antithetic else 1)
-        terms = []
-        for level, (sigma, factor) in enumerate(zip(self.sigmas, self.factors, strict=True)):
-            for z, a in self._draws(chunk, level):
-                y = x if sigma == 0 else x + float(sigma) * z
-                noise = z if self.objective.kind == "denoising" else None
-                sums = sums_at(self.student, y, float(sigma), chunk.weight, noise=noise, directions=a)
-                terms.append(sums.scaled(factor / n_draws))
-        total = reduce(add, terms)
-        return replace(total, weight=total.weight / len(terms))  # rows count once
+        xp, (k, d), axes = namespace(chunk.x), self.student.means.shape, self.student.axes
+        x = xp.astype(chunk.x, xp.float64, copy=False)
+        x = x - like(self.student.centre, x)  # (n, d)
+        weight = None if chunk.weight is None else xp.astype(chunk.weight, xp.float64, copy=False)
+        inside, q = product(like(axes.T, x), x.T), axes.shape[1]  # (q, n)
+        across = squared_lengths(x.T) - squared_lengths(inside)
+        across_sum = float(xp.sum(across if weight is None else across * weight))
+        weight_sum = float(x.shape[0] if weight is None else xp.sum(weight))
+        total = SpanSums(0.0, np.zeros((k, q)), np.zeros(k), xp.zeros((k, x.shape[0]), dtype=x.dtype, device=x.device))
+        for number, level in enumerate(self.levels):
+            drawn = normal_rows((*self.key, number), chunk.start, chunk.stop, self.objective.n_normals * q, x)
+            for here in _tiles(x.shape[0], k):
+                tile = replace(total, loss=0.0, rows=total.rows[:, here])
+                for share, z, signs in self._draws(drawn[:, here], q):
+                    p = level.noisy(inside[:, here], z, signs)
+                    tile.add(self.objective.kind, level, p, None if weight is None else weight[here], share)
+                total.loss += tile.loss
+            total.loss += level.factor / level.variance**2 * (across_sum + weight_sum * self._across(level, d - q))
+        return ObjectiveSums(
+            total.loss, total.means @ axes.T + to_numpy(product(total.rows, x)), total.logits, weight_sum
+        )
 
-    def _draws(self, chunk: Chunk, level: int) -> Iterator[tuple[Array, Array | None]]:
-        """Noise (d, n), and directions for the sliced objective."""
-        d, how = chunk.x.shape[1], self.objective
-        z = normal_rows((*self.key, level, 0), chunk.start, chunk.stop, how.n_draws * d, chunk.x)
-        a, width = None, how.n_directions * d
+    def _across(self, level: Level, free: int) -> float:
+        """What a row of length 0 loses across the span (and, for the implicit objectives, by the divergence)."""
+        if self.objective.kind == "denoising":
+            return free * level.clean_variance**2 / level.sigma**2
+        return free * level.sigma**2 - 2 * len(self.student.centre) * level.variance
+
+    def _draws(self, drawn: Array, q: int) -> Iterator[tuple[float, Array, Array | None]]:
+        """Draws of the noise at some rows: how much each counts, z, and directions for the sliced objective."""
+        how, xp, n = self.objective, namespace(drawn), drawn.shape[1]
+        signs = None
         if how.kind == "sliced":  # signs: of all independent coordinates they make the divergence least noisy
-            a = normal_rows((*self.key, level, 1), chunk.start, chunk.stop, how.n_draws * width, chunk.x)
-            a = namespace(a).sign(a)
+            signs = xp.reshape(xp.sign(drawn[how.n_draws * q :, :]), (how.n_draws, how.n_directions, q, n))
         for draw in range(how.n_draws):
-            here = z[draw * d : (draw + 1) * d, :]
-            along = None if a is None else a[draw * width : (draw + 1) * width, :]
-            yield here, along
+            z, a = drawn[draw * q : (draw + 1) * q, :], None if signs is None else signs[draw, ...]
+            share = 1 / (how.n_draws * (1 + how.antithetic))
+            yield share, z, a
             if how.antithetic:
-                yield -here, along
+                yield share, -z, a
+
+
+def _tiles(n: int, k: int) -> Iterator[slice]:
+    """Cut rows so that their responsibilities stay near the processor."""
+    rows = max(TILE_NUMBERS // k, 256)
+    for start in range(0, n, rows):
+        yield slice(start, min(start + rows, n))
 
 
 def objective_sums(
@@ -297,7 +393,7 @@ def objective_sums(
     factors: Floats | None = None,
     key: tuple[int, ...] = (0,),
     n_threads: int | None = None,
-) -> DenoisingSums:
+) -> ObjectiveSums:
     """Loss and gradient of an objective, at one noise level or summed over several: one pass over a source.
 
     Parameters
@@ -316,8 +412,8 @@ def objective_sums(
 
     Returns
     -------
-    DenoisingSums
-        At a cost of O(n k d) per level and draw, twice that if antithetic.
+    ObjectiveSums
+        At a cost of O(n k d), once, and of O(n k min(k, d)) per level and draw.
 
     Raises
     ------
@@ -325,22 +421,33 @@ def objective_sums(
         If there is no level, or one is too small for the objective.
     """
     objective = objective or Objective()
-    levels = np.atleast_1d(np.asarray(sigmas, dtype=np.float64))
-    if not len(levels) or np.any(levels < 0) or (objective.kind == "denoising" and np.any(levels == 0)):
-        raise ValueError(f"sigmas = {levels}: noise levels must be >= 0, and > 0 for the denoising objective.")
-    factors = np.ones(len(levels)) if factors is None else np.asarray(factors, dtype=np.float64)
-    statistic = ObjectiveStatistic(student, objective, levels, factors, key)
-    return summed(statistic, source, len(student.means), len(levels) * objective.n_draws, n_threads)
-
-
-def summed(
-    statistic: Callable[[Chunk], DenoisingSums], source: Source, width: int, terms: int, n_threads: int | None
-) -> DenoisingSums:
-    """Sums of a statistic over a source; a row has `terms` computations, each of `width` numbers per feature."""
-    if source.n_rows * source.n_features * width * terms <= SMALL_WORK:
+    levels = levels_of(student, sigmas, factors, may_be_zero=objective.kind != "denoising")
+    statistic = ObjectiveStatistic(student, objective, levels, key)
+    k, q = levels[0].means.shape
+    if source.n_rows * k * (source.n_features + q * len(levels) * objective.n_normals) <= SMALL_WORK:
         n_threads = 1
-    rows = int(np.clip(CHUNK_NUMBERS // max(width, source.n_features), MIN_CHUNK, MAX_CHUNK))
-    return accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
+    return accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=n_threads)
+
+
+def levels_of(
+    student: Student, sigmas: Floats | float, factors: Floats | None, *, may_be_zero: bool
+) -> tuple[Level, ...]:
+    """Prepare a student for noise levels, with a factor each (1 by default).
+
+    Raises
+    ------
+    ValueError
+        If there is no level, or one is too small.
+    """
+    values = np.atleast_1d(np.asarray(sigmas, dtype=np.float64))
+    if not len(values) or np.any(values < 0) or (not may_be_zero and np.any(values == 0)):
+        raise ValueError(f"sigmas = {values}: noise levels must be >= 0, and > 0 for the denoising objective.")
+    factors = np.ones(len(values)) if factors is None else np.asarray(factors, dtype=np.float64)
+    means, log_weights = (student.means - student.centre) @ student.axes, np.log(np.maximum(student.weights, 1e-300))
+    return tuple(
+        Level(means, log_weights, student.variance, float(sigma), float(factor))
+        for sigma, factor in zip(values, factors, strict=True)
+    )
 
 
 def likelihood_weights(sigmas: Floats) -> Floats:

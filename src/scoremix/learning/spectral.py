@@ -1,8 +1,8 @@
-"""Two components and spectra: the student ``+-mu`` in closed form, the limits of its gradient, and spectral starts.
+"""The bridge: what the gradient of a score objective is at large and at small noise, and spectral starts.
 
-At large noise gradient descent on a score objective becomes a power method on the second moment of the data
-(`large_noise_gradient`, `power_step`), at small noise gradient EM (`em_direction`). What the first finds slowly an
-eigendecomposition finds at once: `top_subspace`, and with third moments the means themselves, `tensor_power`.
+At large noise gradient descent becomes a power method on the second moment of the data (`large_noise_gradient`,
+`power_step`), at small noise gradient EM (`em_direction`). What the first finds slowly an eigendecomposition finds at
+once: `top_subspace`, and with third moments the means themselves, `tensor_power`.
 
 References
 ----------
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoremix.arrays import Array, Floats, like, namespace, product, squared_lengths, to_numpy
-from scoremix.learning.ddpm import DenoisingSums, Student, summed
+from scoremix.arrays import Floats, like, namespace, product, to_numpy
+from scoremix.learning.ddpm import Student
 from scoremix.learning.em import Expected
 from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.models.covariance import Spherical
@@ -28,104 +28,8 @@ from scoremix.samples.source import Chunk, Source
 CHUNK_ROWS = 8192
 """Rows of a chunk of moments."""
 
-NODE_REACH, NODE_DIGITS = 8.0, 30.0
-"""Quadrature over the noise: how many standard deviations, and minus the logarithm of the error that is aimed at."""
-
 POWER_STEPS, STARTS = 100, 10
 """Iterations of the power method, and random starts per component."""
-
-
-def symmetric_sums_at(
-    mu: Floats, variance: float, y: Array, weight: Array | None = None, *, noise: float = 0.0
-) -> DenoisingSums:
-    """The implicit objective of the student ``+-mu`` in closed form, more noise on its rows integrated out.
-
-    With ``T = tanh(u)``, ``u = mu . y / v``, the loss is ``(|mu|^2 (2 - T^2) - 2 v T u + |y|^2 - 2 d v) / v^2``. Only
-    the noise along mu enters T, so a one-dimensional quadrature is exact; across mu, |y|^2 grows by its variance.
-
-    Parameters
-    ----------
-    mu : ndarray of shape (d,)
-    variance : float
-        v > 0, of a component of the student at the level of the noised rows: ``s0 + sigma^2``.
-    y : array of shape (d, n)
-        Rows with or without noise.
-    weight : array of shape (n,), optional
-        Of the rows.
-    noise : float
-        Standard deviation of the noise that is still to be added to the rows, >= 0: sigma where they have none.
-
-    Returns
-    -------
-    DenoisingSums
-        With the gradient in mu, shape (1, d); the weights are fixed.
-
-    Notes
-    -----
-    Cost O(n (d + q)); q of 1 without noise, else about ``16 max(1.2, 3 noise |mu| / v)`` tangents per row.
-    """
-    xp, (d, n) = namespace(y), y.shape
-    w = xp.ones((n,), dtype=y.dtype, device=y.device) if weight is None else weight
-    length, weight_here = float(np.linalg.norm(mu)), float(xp.sum(w))
-    inner = product(like(mu[None, :], y), y)[0, :]
-    pull, drift, squares = xp.zeros_like(inner), 0.0, 0.0  # sums over nodes: of the factor of y, of z's, of T^2
-    loss = float(xp.sum(w * squared_lengths(y))) + d * weight_here * (noise**2 - 2 * variance)
-    for node, share in zip(*_noise_nodes(noise * length / variance), strict=True):
-        along = inner + float(noise * length * node)
-        u = along / variance
-        tanh = xp.tanh(u)
-        slope = 1 - tanh**2
-        factor = w * (2 * length**2 / variance * tanh * slope + 2 * (tanh + u * slope))
-        pull = pull + float(share) * factor
-        drift += share * node * float(xp.sum(factor))
-        square = float(xp.sum(w * tanh**2))
-        squares += share * square
-        loss += share * (length**2 * (2 * weight_here - square) - 2 * float(xp.sum(w * tanh * along)))
-    gradient = (4 * weight_here - 2 * squares) * mu - to_numpy(product(y, pull[:, None])).astype(np.float64)[:, 0]
-    gradient = gradient - (noise * drift / max(length, 1e-300)) * mu
-    return DenoisingSums(loss, gradient[None, :], np.zeros(1), weight_here).scaled(variance**-2)
-
-
-def _noise_nodes(ratio: float) -> tuple[Floats, Floats]:
-    """Trapezoidal rule for ``E f(a + ratio z)``, f with the poles of tanh: nodes of z and their shares.
-
-    The rule converges geometrically: the poles, at a distance of pi / (2 ratio), cost ``exp(-pi^2 / (ratio step))`` and
-    the normal density ``exp(-2 pi^2 / step^2)``.
-    """
-    if ratio == 0:
-        return np.zeros(1), np.ones(1)
-    step = min(np.pi * np.sqrt(2 / NODE_DIGITS), np.pi**2 / (NODE_DIGITS * ratio))
-    nodes = step * np.arange(-np.ceil(NODE_REACH / step), np.ceil(NODE_REACH / step) + 1)
-    shares = np.exp(-(nodes**2) / 2)
-    return nodes, shares / shares.sum()
-
-
-def symmetric_sums(
-    source: Source, mu: Floats, sigma: float, variance: float = 1.0, *, n_threads: int | None = None
-) -> DenoisingSums:
-    """The population of the noise, exactly: `symmetric_sums_at` over a source, level sigma integrated out.
-
-    Parameters
-    ----------
-    source : Source
-    mu : ndarray of shape (d,)
-    sigma : float
-        Noise level >= 0.
-    variance : float
-        s0 of the student.
-    n_threads : int, optional
-
-    Returns
-    -------
-    DenoisingSums
-    """
-    total = variance + sigma**2
-    nodes = len(_noise_nodes(sigma * float(np.linalg.norm(mu)) / total)[0])
-
-    def statistic(chunk: Chunk) -> DenoisingSums:
-        return symmetric_sums_at(mu, total, chunk.x.T, chunk.weight, noise=sigma)
-
-    return summed(statistic, source, 1, nodes, n_threads)
 
 
 def large_noise_gradient(mu: Floats, second_moment: Floats, sigma: float, variance: float = 1.0) -> Floats:

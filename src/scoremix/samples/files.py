@@ -18,7 +18,9 @@ from scoremix.paths import FilePath, atomic_write, existing_file
 from scoremix.samples.formats import CHOOSE_COLUMNS, FORMATS, default_names
 
 
-def read_table(path: FilePath, columns: Sequence[str] | None = None) -> tuple[list[str], Floats]:
+def read_table(
+    path: FilePath, columns: Sequence[str] | None = None, *, allow_missing: bool = False
+) -> tuple[list[str], Floats]:
     """Read columns of numbers from a file.
 
     Parameters
@@ -27,13 +29,15 @@ def read_table(path: FilePath, columns: Sequence[str] | None = None) -> tuple[li
         A file ending in .csv, .parquet, .arrow (file or stream format), .feather or .npy.
     columns : sequence of str, optional
         Names of the columns to read, in this order. All columns by default.
+    allow_missing : bool, default=False
+        Give missing entries as NaN, in columns that have others too.
 
     Returns
     -------
     names : list of str
         Names of the d columns read; x0, x1, ... for files without names.
     array : ndarray of shape (n, d)
-        The numbers, float64, n >= 1 and d >= 1, all finite.
+        The numbers, float64, n >= 1 and d >= 1, all finite, or NaN where that is allowed.
 
     Raises
     ------
@@ -52,6 +56,8 @@ def read_table(path: FilePath, columns: Sequence[str] | None = None) -> tuple[li
     if not array.shape[0]:
         raise ValueError(f"{source} has no rows: give a file with data")
     finite = np.isfinite(array)
+    if allow_missing:
+        finite |= np.isnan(array) & ~np.isnan(array).all(axis=0)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         count = np.count_nonzero(~finite[:, column])

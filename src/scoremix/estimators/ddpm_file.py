@@ -1,0 +1,114 @@
+"""A fitted DDPMMixture as arrays and a JSON header, and back.
+
+The header holds parameters and names, the arrays everything learnt and the history of the descent. `unpack_descent`
+checks that the parameters are those of a mixture, so a file that was tampered with is refused instead of failing later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.estimators.mixture_inputs import known_mixture
+from scoremix.learning.descent import Record
+from scoremix.models.mixture import Mixture
+
+Arrays = dict[str, NDArray[Any]]
+
+MAYBE_ARRAYS = ("means_init", "weights", "covariance")
+"""Parameters that are arrays, or else words."""
+
+
+class FittedDescent(Protocol):
+    """What is stored of a fitted estimator."""
+
+    history_: list[Record]
+    _mixture: Mixture
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor parameters."""
+
+
+def pack_descent(model: FittedDescent) -> tuple[dict[str, Any], Arrays]:
+    """Return header and arrays of a fitted model.
+
+    A `random_state` that is not an integer is stored as None: generators cannot be written down, and the fit is done.
+    """
+    params, mixture, history = model.get_params(), model._mixture, model.history_
+    seed = params["random_state"]
+    params["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
+    given = {name: params.pop(name) for name in MAYBE_ARRAYS}
+    params |= {name: value for name, value in given.items() if value is None or isinstance(value, str)}
+    for name in ("noise_times", "n_steps"):
+        params[name] = _plain(params[name])
+    names = getattr(model, "feature_names_in_", None)
+    header = {
+        "params": params,
+        "covariance_type": mixture.covariance.kind,
+        "noise_times": [_plain(record.noise_time) for record in _firsts(history)],
+        "feature_names": None if names is None else [str(name) for name in names],
+    }
+    arrays: Arrays = {
+        "weights": mixture.weights,
+        "means": mixture.means,
+        "covariances": mixture.covariance.values,
+        "history.stage": np.array([record.stage for record in history]),
+        "history.step": np.array([record.step for record in history]),
+        "history.loss": np.array([record.loss for record in history], dtype=np.float64),
+        "history.gradient_norm": np.array([record.gradient_norm for record in history], dtype=np.float64),
+        "history.means": np.array([record.means for record in history], dtype=np.float64),
+    }
+    arrays |= {f"params.{name}": np.asarray(given[name]) for name in MAYBE_ARRAYS if name not in params}
+    return header, arrays
+
+
+def _firsts(history: list[Record]) -> list[Record]:
+    """First record of every stage."""
+    return [record for i, record in enumerate(history) if i == 0 or history[i - 1].stage != record.stage]
+
+
+def _plain(value: Any) -> Any:
+    """Sequences and arrays as lists, which JSON has."""
+    if isinstance(value, str) or (np.ndim(value) == 0 and not isinstance(value, list | tuple)):
+        return value
+    return [_plain(each) for each in value]
+
+
+def unpack_descent(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return constructor parameters and what was fitted.
+
+    Raises
+    ------
+    ValueError
+        If something is missing, or the arrays are not those of a mixture.
+    """
+    try:
+        params, names = dict(header["params"]), header["feature_names"]
+        params |= {name: _value(arrays[f"params.{name}"]) for name in MAYBE_ARRAYS if name not in params}
+        mixture = known_mixture(arrays["weights"], arrays["means"], arrays["covariances"], header["covariance_type"])
+        mixture = replace(mixture, weights=arrays["weights"])  # to the last bit
+        if names is not None and len(names) != mixture.n_features:
+            raise ValueError("the names and the means of the model file do not fit together: save the model again")
+        times = [np.array(time) if isinstance(time, list) else float(time) for time in header["noise_times"]]
+        columns = [arrays[f"history.{name}"] for name in ("stage", "step", "loss", "gradient_norm", "means")]
+        history = [
+            Record(int(stage), int(step), times[int(stage)], float(loss), float(norm), means)
+            for stage, step, loss, norm, means in zip(*columns, strict=True)
+        ]
+        if any(record.means.shape != mixture.means.shape for record in history):
+            raise ValueError("the history and the means of the model file do not fit together: save the model again")
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"the model file lacks or garbles {error}: save the model again") from error
+    fitted = {
+        "mixture": mixture,
+        "history": history,
+        "names": None if names is None else np.array(names, dtype=object),
+    }
+    return params, fitted
+
+
+def _value(array: NDArray[Any]) -> NDArray[Any] | float:
+    return float(array) if array.ndim == 0 else array

@@ -1,0 +1,460 @@
+"""DDPMMixture: the parameters of a Gaussian mixture by gradient descent on the DDPM objective.
+
+Thin on purpose: validate, choose units in which every component has unit covariance, descend, set attributes. The
+learning is in `scoremix.learning.descent`, the model is a `Mixture`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from scoremix.arrays import Array, Floats, as_floating, to_numpy
+from scoremix.estimators.ddpm_file import pack_descent
+from scoremix.estimators.ddpm_inputs import (
+    LEARNT,
+    Units,
+    check_ddpm_parameters,
+    given_means,
+    known_units,
+    stages_of,
+    start_weights,
+)
+from scoremix.estimators.gaussian_mixture import GaussianMixture
+from scoremix.estimators.inputs import check_number, validated_samples, validated_sigma
+from scoremix.estimators.mixture_inputs import check_rows_suffice
+from scoremix.learning.ddpm import Student
+from scoremix.learning.descent import KnownCovariance, LearntCovariance, Record, descend
+from scoremix.learning.descent_starts import start_means, within
+from scoremix.learning.spectral import top_subspace
+from scoremix.learning.step_rules import RULES
+from scoremix.models.covariance import covariance_of
+from scoremix.models.mixture import Mixture
+from scoremix.paths import FilePath
+from scoremix.samples.source import ArraySource, Source
+from scoremix.storage import write_model
+
+logger = logging.getLogger("scoremix")
+
+
+class DDPMMixture(DensityMixin, BaseEstimator):
+    """Learn a mixture of Gaussians by gradient descent on the objective of a diffusion model.
+
+    The score network is the mixture's own score, so its parameters are means (and weights, and covariances where these
+    are not known). With two components a random start will do: large noise first, where descent is a power method that
+    finds the direction of the means, then small noise, where it is gradient EM and finds their length [1]_. More
+    components are learnt from a warm start.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components k.
+    symmetric : bool, default=False
+        Two components at ``+mu`` and ``-mu``, of equal weight: the student of the paper's first theorem.
+    noise_times : sequence, default=(1.5, 0.1)
+        Ornstein-Uhlenbeck time of the noise of every stage, > 0: ``sigma^2 = exp(2 tau) - 1`` in units of the
+        components' variance. In place of a time, "all" or a sequence of times in order: many noise levels at once with
+        likelihood weights, as accurate as maximum likelihood, for as many times the cost.
+    n_steps : int or sequence of int, default=(7000, 1500)
+        Most steps of every stage.
+    learning_rate : float, default=0.05
+        Rate of the steps, > 0; in units of the curvature where `step_rule` says so.
+    batch_size : int, optional
+        Rows of a step, drawn anew each time; all by default.
+    exact_gradient : bool, default=True
+        Integrate the noise out: exactly for two components; for more, every row keeps one pair of noise +-z in the span
+        of the means. False: a fresh draw per row and step, as diffusion models are trained.
+    means_init : {"random", "tensor", "kmeans"} or array-like of shape (k, d), optional
+        Start. "random": standard normal about the mean of the data; "tensor": third moments, for ``k <= d + 1``;
+        "kmeans": clusters. By default random for two components, else "tensor" where that applies, else "kmeans".
+    random_state : int, RandomState or None
+        Seed of the start, the noise and the batches.
+    weights : {"equal", "free"} or array-like of shape (k,), default="equal"
+        Known weights, or "free" to learn them.
+    covariance : {"identity", "diag", "full"}, float or array-like, default="identity"
+        Known covariance of every component: the identity, a variance, one per column (d,) or a matrix (d, d). "diag"
+        and "full": learnt, one per component.
+    step_rule : {"auto", "gradient", "scaled", "adam"}, default="auto"
+        "gradient": rate times gradient. "scaled": over the curvature of components that are far apart, so that rate 1
+        is a step like that of EM and learning takes tens of steps. "adam": Adam. "auto": "gradient", and "scaled"
+        where covariances are learnt.
+    projection_radius : float, optional
+        Keep means in a ball of this radius, in the stages after the first: about the origin where `symmetric`, else
+        about the mean of the data. For separations that fall with the dimension [1]_.
+    tol : float, default=1e-6
+        A stage ends once no mean moves by more than this per step, in standard deviations of a component; only where
+        steps see no fresh noise. 0 takes all steps.
+    verbose : int, default=0
+        1 logs about ten lines per stage to the logger ``scoremix``.
+
+    Attributes
+    ----------
+    means_ : ndarray of shape (k, d)
+    weights_ : ndarray of shape (k,)
+    covariances_ : ndarray
+        Of shape (k,) for the identity or a variance, (k, d) for variances per column and "diag", (d, d) for a matrix,
+        (k, d, d) for "full".
+    covariance_type_ : {"spherical", "diag", "tied", "full"}
+        Which of them.
+    history_ : list of Record
+        At most about 500 per stage, each with ``stage``, ``step``, ``noise_time``, ``loss``, ``gradient_norm`` and
+        ``means``, as attributes and as keys; before the step was taken, and at the end of the stage.
+    n_iter_ : int
+        Steps taken, of all stages.
+    n_features_in_ : int
+        Number of columns d.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X had them.
+
+    Notes
+    -----
+    A step is one pass over the rows: O(n k d), and O(n k min(k, d)) per noise level. Where the covariance is not the
+    identity, X is copied once into units in which it is.
+
+    References
+    ----------
+    .. [1] K. Shah, S. Chen, A. Klivans, "Learning Mixtures of Gaussians Using the DDPM Objective", NeurIPS 2023,
+       arXiv 2307.01178.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scoremix import DDPMMixture
+    >>> rng = np.random.default_rng(0)
+    >>> mu = np.array([2.0, 1.0, 0.0])
+    >>> X = rng.choice([-1, 1], 2000)[:, None] * mu + rng.standard_normal((2000, 3))
+    >>> model = DDPMMixture(symmetric=True, random_state=0).fit(X)
+    >>> bool(abs(abs(model.means_[0] @ mu) / 5 - 1) < 0.05)
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        symmetric: bool = False,
+        noise_times: Any = (1.5, 0.1),
+        n_steps: int | Sequence[int] = (7000, 1500),
+        learning_rate: float = 0.05,
+        batch_size: int | None = None,
+        exact_gradient: bool = True,
+        means_init: ArrayLike | str | None = None,
+        random_state: Any = None,
+        weights: ArrayLike | str = "equal",
+        covariance: ArrayLike | str = "identity",
+        step_rule: str = "auto",
+        projection_radius: float | None = None,
+        tol: float = 1e-6,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.symmetric = symmetric
+        self.noise_times = noise_times
+        self.n_steps = n_steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.exact_gradient = exact_gradient
+        self.means_init = means_init
+        self.random_state = random_state
+        self.weights = weights
+        self.covariance = covariance
+        self.step_rule = step_rule
+        self.projection_radius = projection_radius
+        self.tol = tol
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn the parameters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples: anything scikit-learn takes, ``numpy.memmap`` (read in chunks) or an array of another array-API
+            library, such as torch (then computed there).
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0. A weight of 2 counts as a row that is there twice.
+
+        Returns
+        -------
+        DDPMMixture
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, X has NaN, infinite entries, fewer than 2 rows or fewer distinct rows than
+            components, or the descent diverges.
+        """
+        check_ddpm_parameters(self.get_params())
+        x = as_floating(validated_samples(self, X, reset=True))
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+        check_rows_suffice(ArraySource(x, sample_weight), int(self.n_components))
+        units, means = self._units(ArraySource(x, sample_weight), rng)
+        source = ArraySource(units.encode(x), sample_weight)
+        mixture, history = self._descend(source, self._start(source, rng) if means is None else means, rng)
+        k, d = mixture.means.shape
+        learnt = mixture.covariance if self._is_learnt() else None
+        self._set_fit(
+            Mixture(mixture.weights, units.decode(mixture.means), units.covariance(learnt, k, d)),
+            [replace(record, means=units.decode(record.means)) for record in history],
+        )
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.intp] | Array:
+        """Most probable component of every sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n,)
+            Index into `means_`, in the library of X.
+        """
+        return self._mixture.predict(self._asked(X))
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Posterior probabilities of the components.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n, k)
+            Rows sum to 1; in the library of X.
+        """
+        return self._mixture.evaluate(self._asked(X))[1]
+
+    def score_samples(self, X: ArrayLike) -> Array:
+        """Log density of every sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n,)
+            In nats, in the library of X.
+        """
+        return self._mixture.log_density(self._asked(X))
+
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log density of samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0 of the mean.
+
+        Returns
+        -------
+        float
+            In nats per sample (per unit of weight).
+        """
+        x = self._asked(X)
+        chunk = next(ArraySource(x, sample_weight).chunks(int(x.shape[0])))
+        log_density = to_numpy(self._mixture.log_density(x))
+        return float(np.average(log_density, weights=None if chunk.weight is None else to_numpy(chunk.weight)))
+
+    def score_function(self, X: ArrayLike, sigma: ArrayLike = 0.0) -> Array:
+        """Gradient of the log density of the mixture with noise `sigma` added.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Points.
+        sigma : float or array-like of shape (n,), default=0.0
+            Standard deviation of that noise, >= 0, one or one per row.
+
+        Returns
+        -------
+        array of shape (n, d)
+            In the library of X.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit the fitted columns, or sigma is negative or of the wrong shape.
+        """
+        x = self._asked(X)
+        return self._mixture.score(x, validated_sigma(sigma, int(x.shape[0])))
+
+    def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
+        """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
+
+        Errors as for `score_function`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Noisy samples.
+        sigma : float or array-like of shape (n,)
+            Standard deviation of the noise added to the data, >= 0.
+
+        Returns
+        -------
+        array of shape (n, d)
+            In the library of X.
+        """
+        x = self._asked(X)
+        return self._mixture.denoise(x, validated_sigma(sigma, int(x.shape[0])))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Floats, NDArray[np.int64]]:
+        """Draw independent samples, in random order.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many, at least 1.
+        random_state : int, RandomState or None
+            Seed; None differs from call to call, whatever the constructor was given.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, d)
+            Samples.
+        y : ndarray of shape (n_samples,)
+            Their components.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a whole number >= 1.
+        """
+        check_is_fitted(self)
+        check_number("n_samples", n_samples, at_least=1, integer=True)
+        seed = check_random_state(random_state).randint(2**31, size=4)
+        return self._mixture.sample(int(n_samples), np.random.default_rng(seed))
+
+    def to_mixture(self) -> GaussianMixture:
+        """Return the same mixture as a fitted `GaussianMixture`, whose EM may go on from there.
+
+        Returns
+        -------
+        GaussianMixture
+            With these weights, means and covariances.
+        """
+        check_is_fitted(self)
+        return GaussianMixture.from_parameters(self.weights_, self.means_, self.covariances_, self.covariance_type_)
+
+    def save(self, path: FilePath) -> None:
+        """Write the fitted model to a file (safetensors; loading it never executes code).
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; an existing file is replaced once the new one is complete.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        check_is_fitted(self)
+        write_model(path, type(self).__name__, *pack_descent(self))
+
+    def _is_learnt(self) -> bool:
+        return isinstance(self.covariance, str) and self.covariance in LEARNT
+
+    def _given(self) -> Floats | None:
+        """Means that the user gave, in the units of the data."""
+        if self.means_init is None or isinstance(self.means_init, str):
+            return None
+        return given_means(self.means_init, int(self.n_components), self.n_features_in_, symmetric=self.symmetric)
+
+    def _units(self, source: Source, rng: np.random.Generator) -> tuple[Units, Floats | None]:
+        """Units of the student, and the means in them where these are known already."""
+        means = self._given()
+        if not self._is_learnt():
+            units = known_units(self.covariance, self.n_features_in_)
+        else:
+            if means is None:
+                means = start_means(source, int(self.n_components), "kmeans", rng)
+            shared = within(source, means, rng)
+            if self.covariance == "diag":
+                shared = np.diag(np.diagonal(shared))
+            units = Units(str(self.covariance), np.asarray(np.linalg.cholesky(shared), dtype=np.float64))
+        return units, None if means is None else units.encode(means)
+
+    def _start(self, source: Source, rng: np.random.Generator) -> Floats:
+        """Means to start from, where the user gave none."""
+        k = int(self.n_components)
+        if self.symmetric:
+            mu = rng.standard_normal(self.n_features_in_)
+            return np.stack([mu, -mu])
+        method = str(self.means_init or ("random" if k <= 2 else "warm"))
+        return start_means(source, k, method, rng)
+
+    def _descend(self, source: Source, means: Floats, rng: np.random.Generator) -> tuple[Mixture, list[Record]]:
+        """Descend from a start, in units where components have unit covariance."""
+        (k, d), rate = means.shape, float(self.learning_rate)
+        centre = 0.0 if self.symmetric or self.projection_radius is None else top_subspace(source, 0).mean
+        stages = stages_of(self.noise_times, self.n_steps, self.projection_radius, centre)
+        weights = start_weights(self.weights, k, symmetric=self.symmetric)
+        free_weights = isinstance(self.weights, str) and self.weights == "free"
+        walk = partial(
+            descend,
+            batch_size=self.batch_size,
+            tol=float(self.tol),
+            seed=int(rng.integers(2**31)),
+            report=self._report if self.verbose else None,
+        )
+        if self._is_learnt():
+            kind, unit = str(self.covariance), np.ones(d) if self.covariance == "diag" else np.eye(d)
+            start = Mixture(weights, means, covariance_of(kind, np.repeat(unit[None], k, axis=0), d))
+            return walk(source, start, stages, LearntCovariance(rate, self.exact_gradient, free_weights=free_weights))
+        rule = RULES["gradient" if self.step_rule == "auto" else self.step_rule](rate)
+        known = KnownCovariance(rule, self.exact_gradient, bool(self.symmetric), free_weights)
+        student, history = walk(source, Student(means, weights), stages, known)
+        return student.mixture(), history
+
+    def _asked(self, X: Any) -> Array:
+        """Validate samples that a fitted model is asked about."""
+        check_is_fitted(self)
+        return as_floating(validated_samples(self, X, reset=False))
+
+    def _set_fit(self, mixture: Mixture, history: list[Record]) -> None:
+        self._mixture, self.history_ = mixture, history
+        self.weights_, self.means_ = mixture.weights, mixture.means
+        self.covariances_, self.covariance_type_ = mixture.covariance.values, mixture.covariance.kind
+        ends = {record.stage: record.step for record in history}
+        self.n_iter_ = sum(ends.values())
+
+    def _restore(self, fitted: dict[str, Any]) -> None:
+        """Take over what a model file holds."""
+        mixture = fitted["mixture"]
+        self.n_features_in_ = mixture.n_features
+        if fitted["names"] is not None:
+            self.feature_names_in_ = fitted["names"]
+        self._set_fit(mixture, fitted["history"])
+
+    def _report(self, record: Record) -> None:
+        """Log about ten lines per stage."""
+        stages = stages_of(self.noise_times, self.n_steps)
+        every = max(1, stages[record.stage].n_steps // 10)
+        if record.step % every == 0:
+            logger.info(
+                "stage %d, step %d: loss %.6g, gradient %.3g",
+                record.stage, record.step, record.loss, record.gradient_norm,
+            )  # fmt: skip
