@@ -18,6 +18,7 @@ from scoremix.storage import read_model
 
 FAST = ["--levels", "4", "--draws", "1", "--degree", "1", "--noise-scale", "1", "--seed", "0"]
 GAUSSIAN = ["--model", "gaussian", "--seed", "0"]
+DDPM = ["--model", "ddpm", "--seed", "0"]
 CENTRES = np.array([[-6.0, 0.0], [6.0, 3.0]])
 NAMES = ["a [m]", "b, in s"]
 
@@ -410,6 +411,36 @@ def test_gaussian_models_saved_by_the_library(folder, capsys):
     assert read_table("clean.csv")[0] == ["x0", "x1"]
 
 
+def test_a_ddpm_model_from_fit_to_every_other_command(folder, capsys):
+    words = [*DDPM, "--noise-times", "0.5,all", "--n-steps", "30,20", "--step-rule", "scaled", "--learning-rate", "1"]
+    out = succeed(capsys, "fit", "data.csv", "-o", "descent", *words)
+    by_hand = scoremix.DDPMMixture(
+        noise_times=(0.5, "all"), n_steps=(30, 20), step_rule="scaled", learning_rate=1.0, random_state=0
+    ).fit(rows())
+    again = scoremix.load("descent")
+    np.testing.assert_array_equal(again.means_, by_hand.means_)
+    assert list(again.feature_names_in_) == NAMES
+    assert "2 components in 2 columns; covariances: spherical, known" in out
+    assert "stage 1: noise time 0.5" in out
+    assert "stage 2: 14 noise levels" in out
+    assert succeed(capsys, "info", "descent").splitlines()[1:] == out.splitlines()[1:]
+    scored = succeed(capsys, "score", "descent", "data.csv")
+    assert f"{by_hand.score(rows()):.6g}" in scored
+    succeed(capsys, "sample", "descent", "-n", "50", "-o", "samples.csv", "--seed", "0")
+    np.testing.assert_array_equal(read_table("samples.csv")[1], by_hand.sample(50, random_state=0)[0])
+    succeed(capsys, "denoise", "descent", "data.csv", "-o", "clean.csv", "--sigma", "1")
+    np.testing.assert_allclose(read_table("clean.csv")[1], by_hand.denoise(rows(), 1.0))
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [("--covariance full", "full, learnt"), ("--covariance 4.0", "spherical, known"), ("--symmetric", "spherical")],
+)
+def test_options_of_ddpm_models(folder, capsys, option, kind):
+    out = succeed(capsys, "fit", "data.csv", "-o", "m", *DDPM, "--n-steps", "3,3", *option.split())
+    assert f"covariances: {kind}" in out
+
+
 DIFFUSION_OPTIONS = [
     "--standardize", "--noise-scale auto", "--min-weight 0.003", "--levels 16", "--draws 2", "--degree auto",
     "--gates soft", "--sigma-min 1", "--sigma-max 9", "--rank 1", "--figure fit.png",
@@ -422,7 +453,25 @@ def test_gaussian_fits_refuse_options_of_diffusion_models_even_at_their_defaults
     assert line == f"scoremix: {option.split()[0]} is not an option of gaussian models: leave it out\n"
 
 
-@pytest.mark.parametrize("option", ["--components auto", "--components 3", "--covariance-type full"])
+DDPM_OPTIONS = [
+    "--covariance identity", "--symmetric", "--noise-times 1.5,0.1", "--n-steps 7000,1500", "--learning-rate 0.05",
+    "--step-rule auto",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", DDPM_OPTIONS)
+def test_gaussian_fits_refuse_options_of_ddpm_models_even_at_their_defaults(folder, capsys, option):
+    line = refuse(capsys, "fit", "data.csv", "-o", "m", *GAUSSIAN, *option.split())
+    assert line == f"scoremix: {option.split()[0]} is not an option of gaussian models: leave it out\n"
+
+
+@pytest.mark.parametrize("option", [*DIFFUSION_OPTIONS, "--covariance-type full"])
+def test_ddpm_fits_refuse_options_of_other_models_even_at_their_defaults(folder, capsys, option):
+    line = refuse(capsys, "fit", "data.csv", "-o", "m", *DDPM, *option.split())
+    assert line == f"scoremix: {option.split()[0]} is not an option of ddpm models: leave it out\n"
+
+
+@pytest.mark.parametrize("option", ["--components auto", "--components 3", "--covariance-type full", *DDPM_OPTIONS])
 def test_diffusion_fits_refuse_options_of_gaussian_models_even_at_their_defaults(folder, capsys, option):
     line = refuse(capsys, "fit", "data.csv", "-o", "m", *option.split())
     assert line == f"scoremix: {option.split()[0]} is not an option of diffusion models: leave it out\n"
@@ -433,7 +482,7 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
     options = {f"--{name.replace('_', '-')}" for name in command.callback.__annotations__}
     shared = {"--context", "--data", "--output", "--model", "--columns", "--seed", "--return"}
     gaussian = {"--components", "--covariance-type"}
-    assert options == shared | gaussian | {option.split()[0] for option in DIFFUSION_OPTIONS}
+    assert options == shared | gaussian | {option.split()[0] for option in DIFFUSION_OPTIONS + DDPM_OPTIONS}
 
 
 @pytest.mark.parametrize(
@@ -447,6 +496,14 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("fit equal.csv -o m --model gaussian --components 3", "more than X has distinct rows"),
         ("fit data.csv -o m --model gaussian --covariance-type round", "--covariance-type"),
         ("fit missing.csv -o m --model gaussian", "missing.csv does not exist"),
+        ("fit gaps.csv -o m --model ddpm", "gaps.csv: column 'a [m]' has 1 missing"),
+        ("fit data.csv -o m --model ddpm --noise-times 1,b", "'1,b' is not a list such as 1.5,0.1"),
+        ("fit data.csv -o m --model ddpm --noise-times 0.1", "give a number of steps per time"),
+        ("fit data.csv -o m --model ddpm --n-steps 1.5,2", "'1.5,2' is not a list"),
+        ("fit data.csv -o m --model ddpm --covariance round", "'round' is neither 'identity', 'diag', 'full' nor a"),
+        ("fit data.csv -o m --model ddpm --covariance -1", "positive definite"),
+        ("fit data.csv -o m --model ddpm --components 3 --symmetric", "n_components=2"),
+        ("fit data.csv -o m --model ddpm --learning-rate 0", "learning_rate"),
         ("fit data.csv -o data.csv --model gaussian", "data.csv is named twice"),
         ("fit data.csv -o nowhere/m --model gaussian", "nowhere does not exist"),
         ("fit data.csv -o m --model gaussian --columns c", "data.csv has no column 'c'"),

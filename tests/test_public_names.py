@@ -7,7 +7,7 @@ import types
 import pytest
 
 PUBLIC = {
-    "scoremix": {"DiffusionMixture", "GaussianMixture", "load"},
+    "scoremix": {"DDPMMixture", "DiffusionMixture", "GaussianMixture", "load"},
     "scoremix.sampling": {"ancestral", "dpm", "probability_flow", "reverse_sde"},
     "scoremix.evaluation": {
         "histogram_total_variation",
@@ -69,6 +69,25 @@ GAUSSIAN_MIXTURE = {
 }
 
 
+DDPM_MIXTURE = {
+    "denoise",
+    "fit",
+    "get_metadata_routing",
+    "get_params",
+    "predict",
+    "predict_proba",
+    "sample",
+    "save",
+    "score",
+    "score_function",
+    "score_samples",
+    "set_fit_request",
+    "set_params",
+    "set_score_request",
+    "to_mixture",
+}
+
+
 @pytest.mark.parametrize("package", PUBLIC)
 def test_public_names(package):
     module = importlib.import_module(package)
@@ -93,7 +112,12 @@ def test_there_are_few():
 
 
 @pytest.mark.parametrize(
-    ("estimator", "members"), [("DiffusionMixture", DIFFUSION_MIXTURE), ("GaussianMixture", GAUSSIAN_MIXTURE)]
+    ("estimator", "members"),
+    [
+        ("DiffusionMixture", DIFFUSION_MIXTURE),
+        ("GaussianMixture", GAUSSIAN_MIXTURE),
+        ("DDPMMixture", DDPM_MIXTURE),
+    ],
 )
 def test_methods_of_the_estimators(estimator, members):
     value = getattr(importlib.import_module("scoremix"), estimator)

@@ -44,7 +44,7 @@ def summary(model: DiffusionMixture | GaussianMixture | DDPMMixture, columns: Co
         lines on the fit and a table of components.
     """
     heading = Text(title, style="bold")
-    if not isinstance(model, DiffusionMixture):
+    if isinstance(model, GaussianMixture | DDPMMixture):
         said = _on_mixture(model, columns) if isinstance(model, GaussianMixture) else _on_descent(model, columns)
         lines = map(Text, said)
         return Group(heading, *lines, _clusters("component", model.weights_, model.means_, columns))

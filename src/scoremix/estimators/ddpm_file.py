@@ -72,9 +72,14 @@ def _firsts(history: list[Record]) -> list[Record]:
 
 def _plain(value: Any) -> Any:
     """Sequences and arrays as lists, which JSON has."""
-    if isinstance(value, str) or (np.ndim(value) == 0 and not isinstance(value, list | tuple)):
-        return value
-    return [_plain(each) for each in value]
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _tupled(value: Any) -> Any:
+    """Lists as tuples, as they were given."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def unpack_descent(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -88,6 +93,7 @@ def unpack_descent(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, An
     try:
         params, names = dict(header["params"]), header["feature_names"]
         params |= {name: _value(arrays[f"params.{name}"]) for name in MAYBE_ARRAYS if name not in params}
+        params |= {name: _tupled(params[name]) for name in ("noise_times", "n_steps")}
         mixture = known_mixture(arrays["weights"], arrays["means"], arrays["covariances"], header["covariance_type"])
         mixture = replace(mixture, weights=arrays["weights"])  # to the last bit
         if names is not None and len(names) != mixture.n_features:

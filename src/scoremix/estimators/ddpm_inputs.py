@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,7 @@ class Units:
         shared = root @ root.T
         if covariance is not None:
             values = root @ covariance.dense(n_components, n_features) @ root.T
+            values = (values + np.swapaxes(values, 1, 2)) / 2
             values = np.diagonal(values, axis1=1, axis2=2) if self.kind == "diag" else values
         elif self.kind == "tied":
             values = shared
@@ -123,8 +124,8 @@ def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, centr
     ValueError
         If times are not positive, or there are not as many numbers of steps.
     """
-    times = [noise_times] if isinstance(noise_times, str) or np.ndim(noise_times) == 0 else list(noise_times)
-    steps = [n_steps] * len(times) if np.ndim(n_steps) == 0 else list(n_steps)
+    times = list(noise_times) if _is_sequence(noise_times) else [noise_times]
+    steps = list(n_steps) if _is_sequence(n_steps) else [n_steps] * len(times)
     if not times or len(steps) != len(times):
         raise ValueError(
             f"n_steps={n_steps!r} and noise_times={noise_times!r} do not go together: give a number of steps per time."
@@ -136,13 +137,17 @@ def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, centr
     return stages
 
 
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
 def _stage(time: Any, n_steps: Any) -> Stage:
     """One noise time, "all", or several times that make one objective."""
     check_number("n_steps", n_steps, at_least=0, integer=True)
     if isinstance(time, str):
         check_choice("noise_times", time, ("all",))
         return all_levels(int(n_steps))
-    if isinstance(time, Sequence | np.ndarray) and np.ndim(time) == 1:
+    if _is_sequence(time):
         for each in time:
             check_number("noise_times", each, above=0, at_most=LONGEST_TIME)
         differences = np.diff(np.asarray(time, dtype=np.float64))

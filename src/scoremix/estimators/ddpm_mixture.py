@@ -223,7 +223,8 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         array of shape (n,)
             Index into `means_`, in the library of X.
         """
-        return self._mixture.predict(self._asked(X))
+        x = self._asked(X)
+        return self._mixture.predict(x)
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Posterior probabilities of the components.
@@ -238,7 +239,8 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         array of shape (n, k)
             Rows sum to 1; in the library of X.
         """
-        return self._mixture.evaluate(self._asked(X))[1]
+        x = self._asked(X)
+        return self._mixture.evaluate(x)[1]
 
     def score_samples(self, X: ArrayLike) -> Array:
         """Log density of every sample.
@@ -253,7 +255,8 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         array of shape (n,)
             In nats, in the library of X.
         """
-        return self._mixture.log_density(self._asked(X))
+        x = self._asked(X)
+        return self._mixture.log_density(x)
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density of samples.

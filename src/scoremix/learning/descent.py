@@ -38,6 +38,9 @@ RECORDS = 500
 SMALLEST_WEIGHT = 1e-12
 """Weights are kept above this: a logit must stay a number."""
 
+DIVERGED = 1e50
+"""Means that are larger are refused: their powers would soon be no numbers."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -299,7 +302,7 @@ def descend(
     Raises
     ------
     ValueError
-        If steps become so long that means are no numbers any more.
+        If steps become so long that means run away.
 
     Notes
     -----
@@ -331,7 +334,7 @@ def _steps(
     for step in range(stage.n_steps + 1):
         batch = source if batch_size is None else ArraySource(source.draw(batch_size, rng))
         taken = method.step(batch, student, stage, (seed, number, step))
-        if not np.isfinite(taken.moved.means).all():
+        if not float(np.abs(taken.moved.means).max()) < DIVERGED:
             raise ValueError(f"The descent diverged at step {step} of stage {number}: lower the learning rate.")
         is_last = step == stage.n_steps or (
             may_end and float(np.abs(taken.moved.means - student.means).max(initial=0.0)) <= tol
