@@ -21,18 +21,21 @@ FLOORS = (
     " evaluation.estimate evaluation.gaussian_truth",
     "models.ladder models.mixture evaluation.continuous_truth sampling.reverse",
     "learning.score_regression learning.acceleration sampling.draw sampling models.split_tree"
-    " storage estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
-    "learning.clusters learning.em evaluation",
+    " storage models.corrected estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
+    "learning.clusters learning.em learning.residual_regression models.likelihood_ratio evaluation",
     "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine learning.ddpm"
-    " learning.missing learning.stepwise estimators.model_file",
-    "learning.merges learning.spectral estimators.diffusion_mixture estimators.mixture_inputs",
-    "learning.splits estimators.mixture_file",
-    "learning.moves",
+    " learning.ddpm_covariances learning.step_rules learning.missing learning.stepwise estimators.model_file",
+    "learning.merges learning.spectral learning.two_components learning.covariance_candidates"
+    " estimators.diffusion_mixture estimators.mixture_inputs",
+    "learning.splits learning.descent learning.descent_starts learning.atoms learning.crude_estimates"
+    " estimators.mixture_file",
+    "learning.moves learning.likelihood_ratio_regression estimators.ddpm_file estimators.ddpm_inputs",
     "learning.global_start",
     "learning.component_number",
     "estimators.gaussian_mixture",
+    "estimators.ddpm_mixture",
     "estimators plots summary",
-    "demo scoremix",
+    "demo fitting scoremix",
     "cli",
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules.split()}

@@ -1,13 +1,17 @@
 """Noise levels and the noise itself."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from scoremix.arrays import to_numpy
 from scoremix.noise import (
     BLOCK,
+    PANEL,
     antithetic,
     geometric_levels,
     normal_rows,
@@ -69,6 +73,40 @@ def test_noise_is_standard_normal_and_streams_differ():
     blocks = streams[0][0, : 9 * BLOCK].reshape(9, BLOCK)
     # 36 correlations, each to 1/sqrt(BLOCK).
     assert np.abs(np.corrcoef(blocks) - np.eye(9)).max() < 4.5 / np.sqrt(BLOCK)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_noise_has_the_normal_law_to_its_tails(d):
+    n = 60_000
+    z = normal_rows((11,), 0, n, d, np.empty(0))
+    for column in z:
+        assert stats.kstest(column, "norm").pvalue > 1e-3
+        assert (
+            stats.kstest(column**2 + np.roll(column, 1) ** 2, stats.chi2(2).cdf).pvalue > 1e-3
+        )  # rows beside each other
+    for beyond in (2.0, 3.0, 4.0):
+        for tail in (z > beyond, z < -beyond):
+            expected = d * n * stats.norm.sf(beyond)
+            # Counts are Poisson; 4.5 standard errors.
+            assert abs(tail.sum() - expected) < 4.5 * np.sqrt(expected) + 1
+    # Pairs by the polar form: rows and columns that come of one radius and angle are independent, in squares too.
+    # Numbers of a panel are d PANEL in a row: those of one radius stand half of them apart.
+    panels = np.moveaxis(z[:, : n // PANEL * PANEL].reshape(d, -1, PANEL), 1, 0).reshape(-1, 2, d * PANEL // 2)
+    for values, variance in ((panels, 1.0), (panels**2 - 1, 2.0)):
+        pairs = values[:, 0] * values[:, 1]
+        assert abs(pairs.mean()) < 4.5 * variance / np.sqrt(pairs.size)
+
+
+@pytest.mark.parametrize("n_features", [0, 1, 5])
+def test_noise_of_any_number_of_features(n_features):
+    # Blocks and panels are drawn from their start: slices that begin and end anywhere are those of the whole.
+    whole = normal_rows((5,), 0, 2 * BLOCK + 700, n_features, np.empty(0))
+    assert whole.shape == (n_features, 2 * BLOCK + 700)
+    ends = (0, 1, PANEL - 1, PANEL, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 700)
+    for start, stop in combinations(ends, 2):
+        part = normal_rows((5,), start, stop, n_features, np.empty(0))
+        np.testing.assert_array_equal(part, whole[:, start:stop])
+        assert part.flags.c_contiguous
 
 
 def test_noise_comes_in_the_library_of_the_data(xp):

@@ -1,88 +1,33 @@
-"""The student of two means in closed form, the two ends of its gradient, and means from moments."""
+"""The two ends of the gradient, large noise and small, and means from moments."""
 
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
 from scoremix.learning import em, spectral
-from scoremix.learning.ddpm import Student, sums_at
+from scoremix.learning.ddpm import Objective, Student, objective_sums
 from scoremix.learning.gradient_em import gradient_step
 from scoremix.learning.spectral import (
     decompose,
     em_direction,
     large_noise_gradient,
     power_step,
-    symmetric_sums,
-    symmetric_sums_at,
     tensor_power,
     top_subspace,
 )
+from scoremix.learning.two_components import exact_sums
 from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture
-from scoremix.noise import sigma_from_ou_time
 from scoremix.samples.source import ArraySource
-
-MU = np.array([1.0, 0.5, -0.3, 0.2])
 
 
 def cosine(a, b):
     return np.sum(a * b) / (np.linalg.norm(a) * np.linalg.norm(b))
 
 
-def rows(n=300, seed=0):
-    return Student.symmetric(MU, 0.7).mixture().sample(n, np.random.default_rng(seed))[0] + 0.1
-
-
-@pytest.mark.parametrize("length", [0.0, 1.0, 5.0])
-def test_the_symmetric_student_is_the_one_of_two_components(length):
-    mu, y, sigma = length * MU, rows().T, 0.8
-    two = sums_at(Student.symmetric(mu, 0.7), y, sigma)
-    closed = symmetric_sums_at(mu, 0.7 + sigma**2, y)
-    np.testing.assert_allclose(closed.loss, two.loss, rtol=1e-11)
-    np.testing.assert_allclose(closed.gradient[0], two.tied_gradient, rtol=1e-9, atol=1e-12)
-    assert closed.weight == two.weight
-
-
-def test_the_closed_form_is_the_papers():
-    tau = 0.4
-    sigma = sigma_from_ou_time(tau)
-    y, mu = rows(), np.exp(-tau) * MU
-    x = np.exp(-tau) * y
-    u = x @ mu
-    t, s, square = np.tanh(u), 1 - np.tanh(u) ** 2, mu @ mu
-    factor = 2 * square * t * s + 2 * (t + u * s)
-    gradient = 4 * mu - 2 * mu * np.mean(t**2) - np.mean(factor[:, None] * x, axis=0)
-    found = symmetric_sums_at(MU, 1 + sigma**2, y.T).at_ou_time(sigma)
-    np.testing.assert_allclose(found.gradient[0], gradient, rtol=1e-11)
-
-
-@pytest.mark.parametrize("length", [0.3, 1.0, 6.0])
-def test_quadrature_is_exact_and_its_gradient_a_difference(length):
-    mu, sigma, x = length * MU, 1.1, rows(50).T
-    found = symmetric_sums_at(mu, 1 + sigma**2, x, noise=sigma)
-    # A fine grid of z along mu; across mu noise only adds its variance to |y|^2.
-    z = np.linspace(-9, 9, 4001)
-    share = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
-    axis = mu / np.linalg.norm(mu)
-    parts = [symmetric_sums_at(mu, 1 + sigma**2, x + sigma * node * axis[:, None]) for node in z]
-    across = 3 * 50 * sigma**2 / (1 + sigma**2) ** 2
-    np.testing.assert_allclose(found.loss, share @ [p.loss for p in parts] + across, rtol=1e-11)
-    np.testing.assert_allclose(found.means, sum(s * p.means for s, p in zip(share, parts, strict=True)), atol=1e-10)
-    h = 1e-5
-    losses = [[symmetric_sums_at(mu + s * e, 1 + sigma**2, x, noise=sigma).loss for s in (h, -h)] for e in np.eye(4)]
-    difference = (np.array(losses)[:, 0] - np.array(losses)[:, 1]) / (2 * h)
-    np.testing.assert_allclose(found.means[0], difference, atol=1e-6 * np.abs(difference).max())
-
-
-@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-11), ("float32", 1e-4)])
-def test_symmetric_sums_over_a_source(xp, precision, tolerance):
-    x, weight = rows(), np.random.default_rng(1).integers(0, 4, 300)
-    reference = symmetric_sums(ArraySource(np.repeat(x, weight, axis=0)), MU, 0.9)
-    here = ArraySource(xp.asarray(x, dtype=getattr(xp, precision)), xp.asarray(weight, dtype=xp.float64))
-    found = symmetric_sums(here, MU, 0.9)
-    np.testing.assert_allclose(found.loss, reference.loss, rtol=tolerance)
-    np.testing.assert_allclose(found.means, reference.means, atol=tolerance * 300)
-    assert found.weight == reference.weight
+def tied_gradient(x, mu, sigma):
+    """Gradient of the student +-mu, noise integrated out."""
+    return exact_sums(ArraySource(x), Student.symmetric(mu), sigma, kind="implicit").tied_gradient
 
 
 def test_large_noise_is_the_power_method():
@@ -90,7 +35,7 @@ def test_large_noise_is_the_power_method():
     truth, mu = 1.5 * np.eye(10)[0], rng.standard_normal(10)
     mu /= np.linalg.norm(mu)
     x = Student.symmetric(truth).mixture().sample(50_000, rng)[0]
-    gradient = symmetric_sums(ArraySource(x), mu, 16.0).gradient[0]
+    gradient = tied_gradient(x, mu, 16.0)
     moment, population = x.T @ x / len(x), np.eye(10) + np.outer(truth, truth)
 
     def across(v):
@@ -107,10 +52,10 @@ def test_large_noise_is_the_power_method():
 def test_descent_at_large_noise_turns_to_the_means():
     rng = np.random.default_rng(2)
     truth, mu = 2.0 * np.eye(20)[0], 0.1 * rng.standard_normal(20)
-    source, sigma = ArraySource(Student.symmetric(truth).mixture().sample(20_000, rng)[0]), 4.0
+    x, sigma = Student.symmetric(truth).mixture().sample(20_000, rng)[0], 4.0
     assert abs(cosine(mu, truth)) < 0.4
     for _ in range(40):
-        mu = mu - 0.05 * (1 + sigma**2) ** 3 * symmetric_sums(source, mu, sigma).gradient[0]
+        mu = mu - 0.05 * (1 + sigma**2) ** 3 * tied_gradient(x, mu, sigma)
     assert abs(cosine(mu, truth)) > 0.99
 
 
@@ -119,13 +64,13 @@ def test_small_noise_is_gradient_em(separation, angle, length):
     # The two differ by the mean of r (1 - r) times squared distances: it is apart, not noise, that makes them equal.
     rng = np.random.default_rng(3)
     truth = separation * np.eye(10)[0]
-    source = ArraySource(Student.symmetric(truth).mixture().sample(10_000, rng)[0])
+    x = Student.symmetric(truth).mixture().sample(10_000, rng)[0]
     student = Student.symmetric(truth + 0.1 * separation * rng.standard_normal(10))
-    expected = em.expectation(source, student.mixture())
+    expected = em.expectation(ArraySource(x), student.mixture())
     direction = em_direction(expected, student)
     step = gradient_step(expected, student.mixture(), 1.0).means - student.means
     np.testing.assert_allclose(direction, step, rtol=1e-12)
-    gradient, pull = symmetric_sums(source, student.means[0], 0.0).gradient[0], direction[0] - direction[1]
+    gradient, pull = tied_gradient(x, student.means[0], 0.0), direction[0] - direction[1]
     assert cosine(-gradient, pull) >= angle - 1e-12
     assert abs(np.linalg.norm(gradient) / np.linalg.norm(2 * pull) - 1) < length
 
@@ -136,7 +81,8 @@ def test_small_noise_is_gradient_em_for_three_means():
     x = Student(truth, np.array([0.2, 0.3, 0.5])).mixture().sample(5000, rng)[0]
     student = Student(truth + rng.standard_normal((3, 3)), np.array([0.2, 0.3, 0.5]))
     direction = em_direction(em.expectation(ArraySource(x), student.mixture()), student)
-    np.testing.assert_allclose(sums_at(student, x.T, 0.0).gradient, -2 * direction, rtol=1e-8)
+    gradient = objective_sums(ArraySource(x), student, 0.0, Objective("implicit")).gradient
+    np.testing.assert_allclose(gradient, -2 * direction, rtol=1e-8)
 
 
 @pytest.mark.parametrize(("separation", "tolerance"), [(2.0, 0.05), (4.0, 5e-3), (6.0, 1e-6)])
@@ -146,7 +92,7 @@ def test_the_fixed_point_of_em_is_stationary(separation, tolerance):
     mu = separation * np.eye(5)[0]
     for _ in range(100):
         mu = np.mean(np.tanh(x @ mu)[:, None] * x, axis=0)
-    at_data, noised = (symmetric_sums(ArraySource(x), mu, sigma).gradient_norm for sigma in (0.0, 0.3))
+    at_data, noised = (np.linalg.norm(tied_gradient(x, mu, sigma)) for sigma in (0.0, 0.3))
     # With mu = E[T x] the gradient is 2 mu E[S] - 2 E[S (|mu|^2 T + u) x], S = 1 - T^2: nothing but terms in S.
     u = x @ mu
     slope, square = 1 - np.tanh(u) ** 2, mu @ mu

@@ -161,7 +161,7 @@ class KnownCovariance:
     is_symmetric : bool
         The means are ``+mu`` and ``-mu``.
     free_weights : bool
-        Learn the weights too, by their logits.
+        Learn the weights too, by their logits; those of the symmetric student are equal.
     n_threads : int or None
     """
 
@@ -194,28 +194,32 @@ class KnownCovariance:
         sums = self.sums(source, student, stage, key)
         alone = 2 * float(np.sum(stage.factors / (1 + stage.sigmas**2) ** 2)) / student.variance**2
         if self.is_symmetric:
-            gradient = sums.tied_gradient[None, :]
-            mu = student.means[:1] + self.rule.step(gradient, np.array(alone))
-            means = np.concatenate([mu, -mu])
+            moved, gradient = self._tied(student, sums, alone), sums.tied_gradient
         else:
-            gradient = sums.gradient
-            both, shares = gradient, np.maximum(student.weights, SMALLEST_WEIGHT)[:, None]
-            curvature = alone * shares * np.ones_like(gradient)
-            if self.free_weights:  # logits are one more coordinate, in standard deviations
-                both = np.concatenate([gradient, sums.logits[:, None] / sums.weight], axis=1)
-                curvature = np.concatenate([curvature, alone * student.variance * shares], axis=1)
-            moves = self.rule.step(both, curvature)
-            means = student.means + moves[:, : gradient.shape[1]]
+            moved, gradient = self._free(student, sums, alone), sums.gradient
         if stage.radius is not None:
-            offset = means - stage.centre
+            offset = moved.means - stage.centre
             length = np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-300)
-            means = stage.centre + offset * np.minimum(1, stage.radius / length)
-        weights = student.weights
-        if self.free_weights:
-            weights = np.exp(np.log(np.maximum(weights, SMALLEST_WEIGHT)) + moves[:, -1])
-            weights = weights / weights.sum()
-        moved = Student(means, weights, student.variance)
+            moved = replace(moved, means=stage.centre + offset * np.minimum(1, stage.radius / length))
         return Step(sums.mean_loss, float(np.linalg.norm(gradient)), moved)
+
+    def _tied(self, student: Student, sums: ObjectiveSums, alone: float) -> Student:
+        """Move mu; `alone` is the curvature for a component that is alone."""
+        mu = student.means[0] + self.rule.step(sums.tied_gradient, np.array(alone))
+        return replace(student, means=np.stack([mu, -mu]))
+
+    def _free(self, student: Student, sums: ObjectiveSums, alone: float) -> Student:
+        """Move every mean, and the logit of every weight as one more coordinate, in standard deviations."""
+        gradient, shares = sums.gradient, np.maximum(student.weights, SMALLEST_WEIGHT)
+        curvature = alone * shares[:, None]
+        if not self.free_weights:
+            return replace(student, means=student.means + self.rule.step(gradient, curvature))
+        both = np.column_stack([gradient, sums.logits / sums.weight])
+        units = np.append(np.ones(gradient.shape[1]), student.variance)
+        moves = self.rule.step(both, curvature * units)
+        logits = np.log(shares) + moves[:, -1]
+        weights = np.exp(logits - logits.max())
+        return replace(student, means=student.means + moves[:, :-1], weights=weights / weights.sum())
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,11 @@ from scoremix.learning.em import SMALL_WORK
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-NODE_REACH, NODE_DIGITS = 6.5, 21.0
+NODE_REACH, NODE_DIGITS = 7.0, 23.0
 """Quadrature over the noise: how many standard deviations, and minus the logarithm of the error that is aimed at."""
+
+MAX_NODES = 4096
+"""Enough for means a hundred standard deviations apart; beyond, only rows halfway between them want more."""
 
 TILE_NUMBERS = 2**15
 """Nodes of rows that are worked on at a time: 256 kB, whatever the number of nodes."""
@@ -116,12 +119,14 @@ def integrate(level: Level, half: Floats, inside: Array, weight: Array) -> Line:
 def noise_nodes(slope: float) -> tuple[Floats, Floats]:
     """Trapezoidal rule for ``E f(tanh(u + slope z))``: nodes of z and their shares.
 
-    The rule converges geometrically: the poles, at a distance of pi / (2 slope), cost ``exp(-pi^2 / (slope step))`` and
-    the normal density ``exp(-2 pi^2 / step^2)``.
+    The rule converges geometrically: moving the path of integration by i y into the plane leaves ``exp(y^2 / 2 - 2 pi y
+    / step)``, for any y below the distance of the poles of tanh, pi / (2 slope); the best is 2 pi / step.
     """
     if slope == 0:
         return np.zeros(1), np.ones(1)
-    step = min(np.pi * np.sqrt(2 / NODE_DIGITS), np.pi**2 / (NODE_DIGITS * slope))
+    shift = min(np.pi / (2 * slope), np.sqrt(2 * NODE_DIGITS))
+    step = 2 * np.pi * shift / (NODE_DIGITS + shift**2 / 2)
+    step = max(step, 2 * NODE_REACH / MAX_NODES)  # a descent that diverges asks for any number
     nodes = step * np.arange(-np.ceil(NODE_REACH / step), np.ceil(NODE_REACH / step) + 1)
     shares = np.exp(-(nodes**2) / 2)
     return nodes, shares / shares.sum()
@@ -154,7 +159,7 @@ def exact_sums(
     Returns
     -------
     ObjectiveSums
-        At a cost of O(n d), and O(n) tangents per level and node, of which there are about 13, more where
+        At a cost of O(n d), and O(n) tangents per level and node, of which there are about 20, more where
         ``sigma |m_1 - m_2|`` is large against v.
 
     Raises
