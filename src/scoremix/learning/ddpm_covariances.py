@@ -6,7 +6,7 @@ denoising, ``|s + z / sigma|^2``, or implicit, ``|s|^2 + 2 div s`` (Hyvarinen, J
 
 **Gradients are sums of features.** The logarithm ``l_i(y) = theta_i . phi(y)`` of ``w_i N(y; m_i, C_i)`` is linear in
 polynomials phi of degree 2. Scores are made of its gradients, whose component along u is ``theta_i . dphi[u]`` with the
-derivative of the features along u. So with ``R = s + z / sigma`` and ``h_i = theta_i . dphi[R]``
+derivative of the features along u. So with ``R = s + z / sigma`` and ``h_i = theta_i . dphi[R]``::
 
     d |R|^2 = sum_i dtheta_i . (2 r_i dphi[R] + pull_i phi),    pull_i = 2 r_i (h_i - sum_j r_j h_j).
 

@@ -1,7 +1,7 @@
 """Two components: the score objectives with the noise integrated out, and their exact gradients.
 
 Means ``c +- h`` and log odds 2 b of their weights make a student whose posterior mean is ``c + T h``, with
-``T = tanh(a / v + b)`` and ``a = h . (y - c)``: all that is not linear happens along one line. The implicit loss is
+``T = tanh(a / v + b)`` and ``a = h . (y - c)``: all that is not linear happens along one line. The implicit loss is::
 
     v^2 L = |h|^2 (2 - T^2) - 2 T a + |y - c|^2 - 2 d v
 
