@@ -8,7 +8,6 @@ CPU time on one thread. `tiny` runs the same code in seconds; its numbers mean n
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def store(folder: Path, name: str, size: Size) -> Path:
         rows.append(row)
         print(name, *(f"{key}={_short(value)}" for key, value in row.items() if key not in ("steps", "errors")))
     seeds = {name: len({row["seed"] for row in rows})}
-    source = provenance(size, seeds) | {"command": " ".join(["python -m benchmarks.ddpm.run", *_words()])}
+    source = provenance(size, seeds) | {"command": f"python -m benchmarks.ddpm.run --size {size} --only {name}"}
     path = folder / f"{PREFIX}{name}.json"
     content = {"table": name, "provenance": source, "rows": rows}
     path.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
@@ -43,12 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.only or EXPERIMENTS:
         store(options.output, name, options.size)
-
-
-def _words() -> list[str]:
-    """Words of the command line, without folders."""
-    words = sys.argv[1:]
-    return words[: words.index("--output")] if "--output" in words else words
 
 
 def _short(value: object) -> str:

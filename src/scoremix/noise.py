@@ -11,6 +11,7 @@ its own, so that neither the chunk size nor the number of threads changes what i
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, like, namespace
 
@@ -89,26 +90,35 @@ def normal_rows(seed: tuple[int, ...], start: int, stop: int, n_features: int, x
     -------
     array of shape (n_features, stop - start)
     """
-    pieces = []
+    rows = np.empty((n_features, stop - start))
     for block in range(start // BLOCK, -(-stop // BLOCK)):
-        stream = np.random.Generator(np.random.SFC64(np.random.SeedSequence((*seed, block))))
-        first, last = max(start - block * BLOCK, 0), min(stop - block * BLOCK, BLOCK)
-        panels = -(-last // PANEL)
-        normals = _normals(stream, panels, n_features * PANEL).reshape(panels, n_features, PANEL)
-        pieces.append(np.moveaxis(normals, 0, 1).reshape(n_features, panels * PANEL)[:, first:last])
-    return like(np.ascontiguousarray(pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)), x)
+        stream = np.random.SFC64(np.random.SeedSequence((*seed, block)))
+        origin = block * BLOCK - start
+        for panel, normals in enumerate(_panels(stream, -(-min(stop - block * BLOCK, BLOCK) // PANEL), n_features)):
+            first = origin + panel * PANEL
+            low, high = max(first, 0), min(first + PANEL, stop - start)
+            if low < high:
+                rows[:, low:high] = normals[:, low - first : high - first]
+    return like(rows, x)
 
 
-def _normals(stream: np.random.Generator, panels: int, size: int) -> Floats:
-    """Standard normals of shape (panels, size), size even, by the polar form of Box and Muller (1958).
+def _panels(stream: np.random.BitGenerator, n_panels: int, n_features: int) -> NDArray[np.float32]:
+    """Standard normals of shape (n_panels, n_features, PANEL), by the polar form of Box and Muller (1958).
 
-    In array calls this takes half the time of the generator's own loop. Angles have the 24 bits of single precision,
-    whose sines are ten times as fast; radii, and with them the tails, have all.
+    In array calls and single precision this takes a third of the time of the generator's own loop. Radii and angles
+    have 32 bits each, so no number is beyond 6.7: one in 10^11 would be.
     """
-    uniform = stream.random((panels, 2, size // 2))
-    radius = np.sqrt(-2 * np.log(1 - uniform[:, :1]))
-    angle = np.multiply(uniform[:, 1:], 2 * np.pi, dtype=np.float32, casting="same_kind")
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(panels, size)
+    half = n_features * PANEL // 2
+    uniform = stream.random_raw(n_panels * half).view(np.uint32).astype(np.float32).reshape(n_panels, 2, half)
+    uniform *= 2.0**-32
+    radius, angle = uniform[:, :1], uniform[:, 1:]
+    np.log(np.maximum(radius, 2.0**-33, out=radius), out=radius)
+    radius *= -2
+    np.sqrt(radius, out=radius)
+    angle *= 2 * np.pi
+    normals = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
+    normals *= radius
+    return normals.reshape(n_panels, n_features, PANEL)
 
 
 def antithetic(x: Array, z: Array, sigma: float) -> tuple[Array, Array, Array]:

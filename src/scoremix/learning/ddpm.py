@@ -29,7 +29,17 @@ from typing import Literal, Self, cast
 
 import numpy as np
 
-from scoremix.arrays import Array, Floats, exp_in_place, like, namespace, product, squared_lengths, to_numpy
+from scoremix.arrays import (
+    Array,
+    Floats,
+    at_least_in_place,
+    exp_in_place,
+    like,
+    namespace,
+    product,
+    squared_lengths,
+    to_numpy,
+)
 from scoremix.learning.em import SMALL_WORK
 from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture
@@ -185,7 +195,9 @@ class Level:
         shares = product(like(self.means / self.variance, y), y)
         shares += like(offset, y)[:, None]
         shares -= xp.max(shares, axis=0)[None, :]
-        shares = exp_in_place(xp.clip(shares, min=LOGIT_FLOOR))
+        if float(xp.min(shares)) < LOGIT_FLOOR:  # rarely, and to look costs less than to clip
+            shares = at_least_in_place(shares, LOGIT_FLOOR)
+        shares = exp_in_place(shares)
         shares /= xp.sum(shares, axis=0)[None, :]
         return shares
 
