@@ -29,8 +29,9 @@ from dataclasses import dataclass
 from itertools import product as every_pair
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
+from scoremix.arrays import Floats, like, namespace, product, to_numpy
 from scoremix.learning.seeding import d2_seeds, lloyd
 from scoremix.models.likelihood_ratio import THINNEST, LikelihoodRatio
 from scoremix.samples.reduce import accumulate
@@ -224,7 +225,7 @@ def _row_coefficients(block: Block, z: Floats) -> Floats:
     return np.stack([np.einsum("na,na->n", a @ matrix, b) for matrix in block.basis], axis=1)
 
 
-def _moments(z: Floats, labels: Floats, blocks: tuple[Block, ...]) -> Floats:
+def _moments(z: Floats, labels: NDArray[np.intp], blocks: tuple[Block, ...]) -> Floats:
     """Projected second moments of the parts that have rows enough, shape (c, d, d)."""
     counts = np.bincount(labels)
     kept = np.flatnonzero(counts > z.shape[1])
@@ -269,8 +270,8 @@ def ball_net(radius: float, spacing: float, rank: int) -> Floats:
             f"A net of spacing {spacing:g} of a ball of radius {radius:g} in {rank} dimensions has {len(along)}^{rank} "
             f"points, more than {MAX_NET}: use candidates from the data, or a wider spacing."
         )
-    grid = np.array(list(every_pair(along, repeat=rank))).reshape(-1, rank)
-    return grid[np.linalg.norm(grid, axis=1) <= radius + spacing]
+    grid = np.array(list(every_pair(along, repeat=rank)), dtype=np.float64).reshape(len(along) ** rank, rank)
+    return np.asarray(grid[np.linalg.norm(grid, axis=1) <= radius + spacing])
 
 
 def net_covariances(blocks: tuple[Block, ...], radius: float, spacing: float, lowest: float) -> Floats:
@@ -307,10 +308,10 @@ def net_covariances(blocks: tuple[Block, ...], radius: float, spacing: float, lo
     total = np.zeros((1, *[len(blocks[0].left)] * 2))
     for block, net in zip(blocks, nets, strict=True):
         total = (total[:, None] + block.matrices(net)[None, :]).reshape(-1, *total.shape[1:])
-    return between(total, lowest, np.inf)
+    return between(total, lowest, 2 * radius)  # |S|^2 = |00|^2 + 2 |01|^2 + |11|^2
 
 
-def used(rows: Floats, cells: LikelihoodRatio, n_most: int) -> Array:
+def used(rows: Floats, cells: LikelihoodRatio, n_most: int) -> NDArray[np.intp]:
     """Candidate covariances that win the tests of most rows, at most `n_most`, most used first: their indices."""
     z = rows - cells.means[cells.nearest(rows.T)]
     values, axes = np.linalg.eigh(cells.covariances)
@@ -321,4 +322,4 @@ def used(rows: Floats, cells: LikelihoodRatio, n_most: int) -> Array:
         outer = (some[:, :, None] * some[:, None, :]).reshape(len(some), -1)
         forms = outer @ precisions.reshape(len(logs), -1).T
         wins += np.bincount(np.argmax(logs - forms, axis=1), minlength=len(logs))
-    return np.argsort(-wins, kind="stable")[: min(n_most, int(np.count_nonzero(wins)))]
+    return np.asarray(np.argsort(-wins, kind="stable")[: min(n_most, int(np.count_nonzero(wins)))])
