@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scoremix.learning import ddpm
-from scoremix.learning.ddpm import Objective, SpanSums, Student, levels_of, likelihood_weights, objective_sums
+from scoremix.learning.ddpm import Objective, SpanSums, likelihood_weights, objective_sums
+from scoremix.learning.student import Student, levels_of
 from scoremix.noise import normal_rows, ou_time_from_sigma, sigma_from_ou_time
 from scoremix.samples.source import ArraySource
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scoremix.learning import descent, em
-from scoremix.learning.ddpm import Objective, Student, likelihood_weights, objective_sums
+from scoremix.learning.ddpm import Objective, likelihood_weights, objective_sums
 from scoremix.learning.ddpm_covariances import covariance_sums, descent_step
 from scoremix.learning.descent import (
     ALL_LEVELS,
@@ -20,6 +20,7 @@ from scoremix.learning.descent import (
     single_level,
 )
 from scoremix.learning.step_rules import Adam, Plain, Scaled
+from scoremix.learning.student import Student
 from scoremix.learning.two_components import exact_sums
 from scoremix.models.covariance import Diagonal, Full, Spherical
 from scoremix.models.mixture import Mixture

@@ -19,21 +19,22 @@ FLOORS = (
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
     "models.piecewise models.joint learning.warm_starts learning.selection learning.noise_scale"
     " evaluation.estimate evaluation.gaussian_truth",
-    "models.ladder models.mixture evaluation.continuous_truth sampling.reverse",
-    "learning.score_regression learning.acceleration sampling.draw sampling models.split_tree"
+    "models.ladder models.mixture evaluation.continuous_truth evaluation.certificate sampling.reverse",
+    "learning.score_regression learning.acceleration learning.student sampling.draw sampling.density"
     " storage models.corrected estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
-    "learning.clusters learning.em learning.residual_regression models.likelihood_ratio evaluation",
+    "learning.clusters learning.em learning.residual_regression models.likelihood_ratio models.split_tree sampling"
+    " estimators.diffusion_density evaluation",
     "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine learning.ddpm"
     " learning.ddpm_covariances learning.step_rules learning.missing learning.stepwise estimators.model_file",
     "learning.merges learning.spectral learning.two_components learning.covariance_candidates"
-    " estimators.diffusion_mixture estimators.mixture_inputs",
+    " estimators.mixture_inputs",
     "learning.splits learning.descent learning.descent_starts learning.atoms learning.crude_estimates"
     " estimators.mixture_file",
     "learning.moves learning.likelihood_ratio_regression estimators.ddpm_file estimators.ddpm_inputs",
     "learning.global_start",
     "learning.component_number",
-    "estimators.gaussian_mixture",
-    "estimators.ddpm_mixture",
+    "learning.mixture_ladder estimators.gaussian_mixture",
+    "estimators.diffusion_mixture estimators.ddpm_mixture",
     "estimators plots summary",
     "demo fitting scoremix",
     "cli",

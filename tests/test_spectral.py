@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ortho_group
 
 from scoremix.learning import em, spectral
-from scoremix.learning.ddpm import Objective, Student, objective_sums
+from scoremix.learning.ddpm import Objective, objective_sums
 from scoremix.learning.gradient_em import gradient_step
 from scoremix.learning.spectral import (
     decompose,
@@ -15,6 +15,7 @@ from scoremix.learning.spectral import (
     tensor_power,
     top_subspace,
 )
+from scoremix.learning.student import Student
 from scoremix.learning.two_components import exact_sums
 from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture

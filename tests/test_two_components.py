@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from scoremix.learning import two_components
-from scoremix.learning.ddpm import Objective, Student, objective_sums
+from scoremix.learning.ddpm import Objective, objective_sums
+from scoremix.learning.student import Student
 from scoremix.learning.two_components import exact_sums
 from scoremix.noise import sigma_from_ou_time
 from scoremix.samples.source import ArraySource

@@ -32,11 +32,11 @@ from scoremix.estimators.ddpm_inputs import (
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.inputs import check_number, validated_samples, validated_sigma
 from scoremix.estimators.mixture_inputs import check_rows_suffice
-from scoremix.learning.ddpm import Student
 from scoremix.learning.descent import KnownCovariance, LearntCovariance, Record, descend
 from scoremix.learning.descent_starts import start_means, within
 from scoremix.learning.spectral import top_subspace
 from scoremix.learning.step_rules import RULES
+from scoremix.learning.student import Student
 from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath

@@ -11,9 +11,9 @@ score ``s(y) = (m(y) - y) / v``. At ``y = x + sigma z`` three objectives are off
 They have one expectation L: ``E denoising = E implicit + d / sigma^2`` (Stein's identity in z, for every x), and
 ``E[sliced | y] = implicit``.
 
-*The complement is exact.* A student moves points only within the span of its centred means, of q <= k - 1 dimensions.
-Noise across the span meets nothing that is not linear, so it is integrated out: q numbers are drawn per row, not d, and
-what is left costs little more than a pass of EM.
+*The complement is exact.* A student moves points only within the span of its centred means, of q dimensions. Noise
+across it meets nothing that is not linear, so it is integrated out: q numbers are drawn per row, not d, and what is
+left costs little more than a pass of EM.
 
 Other scalings: the denoising error is ``E|D(y) - x|^2 = sigma^4 L``; at Ornstein-Uhlenbeck time tau, where
 ``sigma^2 = exp(2 tau) - 1``, the loss of the DDPM paper is ``(1 + sigma^2) L`` (`ObjectiveSums.at_ou_time`); and
@@ -24,16 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal, Self, cast
+from typing import Literal, cast
 
 import numpy as np
 
 from scoremix.arrays import (
     Array,
     Floats,
-    at_least_in_place,
-    exp_in_place,
     like,
     namespace,
     product,
@@ -41,8 +38,7 @@ from scoremix.arrays import (
     to_numpy,
 )
 from scoremix.learning.em import SMALL_WORK
-from scoremix.models.covariance import Spherical
-from scoremix.models.mixture import Mixture
+from scoremix.learning.student import Level, Noisy, Student, levels_of
 from scoremix.noise import normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
@@ -52,48 +48,6 @@ CHUNK_ROWS = 16384
 
 TILE_NUMBERS = 2**16
 """Responsibilities that are worked on at a time: 512 kB, which stay near the processor."""
-
-LOGIT_FLOOR = -600.0
-"""Where a component is far, its responsibility is exp(-600): not 0, yet no denormal numbers, which are slow."""
-
-
-@dataclass(frozen=True)
-class Student:
-    """``sum_i w_i N(m_i, variance I)``, whose means (and weights) are learnt.
-
-    Attributes
-    ----------
-    means : ndarray of shape (k, d)
-    weights : ndarray of shape (k,)
-        Positive, summing to 1: ``softmax(logits)``. Where they are fixed, the gradient in the logits is not used.
-    variance : float
-        Known variance s0 > 0 of every component, in squared units of the data.
-    """
-
-    means: Floats
-    weights: Floats
-    variance: float = 1.0
-
-    @classmethod
-    def symmetric(cls, mu: Floats, variance: float = 1.0) -> Self:
-        """The student of two components at ``+mu`` and ``-mu``, shape (d,), of equal weight."""
-        return cls(np.stack([mu, -mu]), np.full(2, 0.5), variance)
-
-    def mixture(self, sigma: float = 0.0) -> Mixture:
-        """The mixture at noise level sigma."""
-        k, d = self.means.shape
-        return Mixture(self.weights, self.means, Spherical(np.full(k, self.variance + sigma**2), d))
-
-    @cached_property
-    def centre(self) -> Floats:
-        """Middle of the means, shape (d,): the origin of all computations."""
-        return np.asarray(self.means.mean(axis=0))
-
-    @cached_property
-    def axes(self) -> Floats:
-        """Orthonormal basis (d, q) of the span of the centred means: the one they are in where k > d."""
-        k, d = self.means.shape
-        return np.eye(d) if k > d else np.linalg.qr((self.means[1:] - self.means[0]).T)[0]
 
 
 @dataclass(frozen=True)
@@ -171,65 +125,6 @@ class Objective:
     def n_normals(self) -> int:
         """Numbers drawn per row and direction of the span."""
         return self.n_draws * (1 + self.n_directions * (self.kind == "sliced"))
-
-
-@dataclass(frozen=True)
-class Level:
-    """A student at one noise level, in coordinates of its span, and how much the level counts."""
-
-    means: Floats
-    log_weights: Floats
-    clean_variance: float
-    sigma: float
-    factor: float
-
-    @property
-    def variance(self) -> float:
-        """``v = s0 + sigma^2``."""
-        return self.clean_variance + self.sigma**2
-
-    def shares(self, y: Array) -> Array:
-        """Responsibilities (k, n) at points y (q, n)."""
-        xp = namespace(y)
-        offset = self.log_weights - np.sum(self.means**2, axis=1) / (2 * self.variance)
-        shares = product(like(self.means / self.variance, y), y)
-        shares += like(offset, y)[:, None]
-        shares -= xp.max(shares, axis=0)[None, :]
-        if float(xp.min(shares)) < LOGIT_FLOOR:  # rarely, and to look costs less than to clip
-            shares = at_least_in_place(shares, LOGIT_FLOOR)
-        shares = exp_in_place(shares)
-        shares /= xp.sum(shares, axis=0)[None, :]
-        return shares
-
-    def noisy(self, x: Array, z: Array, signs: Array | None = None) -> Noisy:
-        """Rows x (q, n) with noise z."""
-        y = x + self.sigma * z
-        shares, means = self.shares(y), like(self.means, x)
-        return Noisy(x, z, y, product(means.T, shares), shares, means, signs)
-
-
-@dataclass(frozen=True)
-class Noisy:
-    """Rows at a level, in coordinates of the span.
-
-    Attributes
-    ----------
-    x, z, y, middle : array of shape (q, n)
-        Rows, noise, ``y = x + sigma z``, posterior means ``m(y)``.
-    shares : array of shape (k, n)
-        Responsibilities.
-    means : array of shape (k, q)
-    signs : array of shape (j, q, n) or None
-        Directions of the sliced objective.
-    """
-
-    x: Array
-    z: Array
-    y: Array
-    middle: Array
-    shares: Array
-    means: Array
-    signs: Array | None
 
 
 @dataclass(frozen=True)
@@ -439,27 +334,6 @@ def objective_sums(
     if source.n_rows * k * (source.n_features + q * len(levels) * objective.n_normals) <= SMALL_WORK:
         n_threads = 1
     return accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=n_threads)
-
-
-def levels_of(
-    student: Student, sigmas: Floats | float, factors: Floats | None, *, may_be_zero: bool
-) -> tuple[Level, ...]:
-    """Prepare a student for noise levels, with a factor each (1 by default).
-
-    Raises
-    ------
-    ValueError
-        If there is no level, or one is too small.
-    """
-    values = np.atleast_1d(np.asarray(sigmas, dtype=np.float64))
-    if not len(values) or np.any(values < 0) or (not may_be_zero and np.any(values == 0)):
-        raise ValueError(f"sigmas = {values}: noise levels must be >= 0, and > 0 for the denoising objective.")
-    factors = np.ones(len(values)) if factors is None else np.asarray(factors, dtype=np.float64)
-    means, log_weights = (student.means - student.centre) @ student.axes, np.log(np.maximum(student.weights, 1e-300))
-    return tuple(
-        Level(means, log_weights, student.variance, float(sigma), float(factor))
-        for sigma, factor in zip(values, factors, strict=True)
-    )
 
 
 def likelihood_weights(sigmas: Floats) -> Floats:

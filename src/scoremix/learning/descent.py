@@ -21,9 +21,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.learning.ddpm import Objective, ObjectiveSums, Student, likelihood_weights, objective_sums
+from scoremix.learning.ddpm import Objective, ObjectiveSums, likelihood_weights, objective_sums
 from scoremix.learning.ddpm_covariances import covariance_sums, descent_step
 from scoremix.learning.step_rules import Rule
+from scoremix.learning.student import Student
 from scoremix.learning.two_components import exact_sums
 from scoremix.models.mixture import Mixture
 from scoremix.noise import ou_time_from_sigma, sigma_from_ou_time

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Floats, like, namespace, product, to_numpy
-from scoremix.learning.ddpm import Student
 from scoremix.learning.em import Expected
 from scoremix.learning.moments import Moments, chunk_moments
+from scoremix.learning.student import Student
 from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate

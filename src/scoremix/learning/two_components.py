@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 
 from scoremix.arrays import Array, Floats, like, namespace, product, squared_lengths, to_numpy
-from scoremix.learning.ddpm import CHUNK_ROWS, Level, ObjectiveSums, Student, levels_of
+from scoremix.learning.ddpm import CHUNK_ROWS, ObjectiveSums
 from scoremix.learning.em import SMALL_WORK
+from scoremix.learning.student import Level, Student, levels_of
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
