@@ -16,7 +16,8 @@ from scoremix.samples.files import read_table, write_table
 from scoremix.samples.formats import FORMATS
 from scoremix.storage import read_model
 
-FAST = ["--levels", "4", "--draws", "1", "--degree", "1", "--noise-scale", "1", "--seed", "0"]
+CELLS = ["--correction-of", "nothing", "--degree", "1"]
+FAST = ["--levels", "4", "--draws", "1", *CELLS, "--noise-scale", "1", "--seed", "0"]
 GAUSSIAN = ["--model", "gaussian", "--seed", "0"]
 DDPM = ["--model", "ddpm", "--seed", "0"]
 CENTRES = np.array([[-6.0, 0.0], [6.0, 3.0]])
@@ -117,19 +118,19 @@ def test_fit_is_reproducible_with_a_seed(model, capsys):
 def test_options_reach_the_estimator(folder, capsys):
     succeed(
         capsys, "fit", "data.csv", "-o", "model", "--levels", "4", "--draws", "3", "--degree", "2",
-        "--gates", "hard", "--noise-scale", "0.9", "--min-weight", "0.01", "--sigma-min", "0.4",
-        "--sigma-max", "20", "--rank", "1", "--seed", "3",
+        "--gates", "hard", "--correction-of", "nothing", "--noise-scale", "0.9", "--min-weight", "0.01",
+        "--sigma-min", "0.4", "--sigma-max", "20", "--rank", "1", "--seed", "3",
     )  # fmt: skip
     parameters = scoremix.load("model").get_params()
     expected = {
-        "n_levels": 4, "n_draws": 3, "degree": 2, "gates": "hard", "noise_scale": 0.9,
+        "n_levels": 4, "n_draws": 3, "degree": 2, "gates": "hard", "noise_scale": 0.9, "correction_of": "nothing",
         "min_weight": 0.01, "sigma_min": 0.4, "sigma_max": 20.0, "rank": 1,
     }  # fmt: skip
     assert {name: parameters[name] for name in expected} == expected
 
 
 def test_the_noise_scale_is_found_by_default(folder, capsys):
-    out = succeed(capsys, "fit", "data.csv", "-o", "model", "--levels", "5", "--degree", "1", "--seed", "0")
+    out = succeed(capsys, "fit", "data.csv", "-o", "model", "--levels", "5", "--seed", "0")
     assert "(chosen from the data)" in out
     # Unit noise from 300 rows: the standard error of a deviation is 0.04, and the choice is rough.
     assert 0.6 < scoremix.load("model").noise_scale_ < 1.4
@@ -224,7 +225,7 @@ def test_fit_draws_a_figure(folder, capsys):
 
 
 def test_models_saved_by_the_library_without_columns(folder, capsys):
-    scoremix.DiffusionMixture(n_levels=4, degree=1, random_state=0).fit(rows()).save("plain")
+    scoremix.DiffusionMixture(n_levels=4, random_state=0).fit(rows()).save("plain")
     assert "x0" in succeed(capsys, "info", "plain")
     succeed(capsys, "denoise", "plain", "data.csv", "-o", "clean.csv")
     assert read_table("clean.csv")[0] == ["x0", "x1"]
@@ -233,7 +234,7 @@ def test_models_saved_by_the_library_without_columns(folder, capsys):
 def test_models_fitted_on_a_frame_keep_its_names(folder, capsys):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(rows(), columns=NAMES)
-    scoremix.DiffusionMixture(n_levels=4, degree=1, random_state=0).fit(frame).save("framed")
+    scoremix.DiffusionMixture(n_levels=4, random_state=0).fit(frame).save("framed")
     assert NAMES[0] in succeed(capsys, "info", "framed")
     succeed(capsys, "denoise", "framed", "data.csv", "-o", "clean.csv")
     assert read_table("clean.csv")[0] == NAMES
@@ -379,6 +380,25 @@ def test_score_of_one_row(mixture, capsys):
     assert succeed(capsys, "score", "mixture", "one.csv") == f"one.csv: 1 row, log density {value:.6g} nats\n"
 
 
+@pytest.mark.parametrize("words", [[], ["--standardize"], CELLS])
+def test_score_of_diffusion_models_is_a_density_in_the_columns_units(folder, capsys, words):
+    succeed(capsys, "fit", "data.csv", "-o", "m", "--levels", "12", "--seed", "0", *words)
+    out = succeed(capsys, "score", "m", "data.csv", "-o", "scored.csv")
+    assert out.startswith("data.csv: 300 rows, mean log density -3.")
+    # Against the fit of the true shape: .1 nats are 10 % of the density, and the noise scale is a rough choice.
+    expected = scoremix.GaussianMixture(2, random_state=0).fit(rows()).score_samples(rows())
+    assert np.mean(read_table("scored.csv")[1][:, 0] - expected) == pytest.approx(0, abs=0.1)
+
+
+def test_general_covariances(folder, capsys):
+    out = succeed(capsys, "fit", "data.csv", "-o", "m", "--covariance-model", "general", "--seed", "0")
+    assert "2 cells in 2 columns; covariances learnt" in out
+    assert succeed(capsys, "info", "m").splitlines()[1] == "2 cells in 2 columns; covariances learnt"
+    for command in (["sample", "m", "-n", "30"], ["denoise", "m", "data.csv"], ["score", "m", "data.csv"]):
+        succeed(capsys, *command, "-o", "out.csv")
+        assert np.all(np.isfinite(read_table("out.csv")[1]))
+
+
 def test_gaussian_samples_are_reproducible_and_have_the_datas_moments(mixture, capsys):
     tables = []
     for seed in ("1", "1", "2"):
@@ -443,7 +463,8 @@ def test_options_of_ddpm_models(folder, capsys, option, kind):
 
 DIFFUSION_OPTIONS = [
     "--standardize", "--noise-scale auto", "--min-weight 0.003", "--levels 16", "--draws 2", "--degree auto",
-    "--gates soft", "--sigma-min 1", "--sigma-max 9", "--rank 1", "--figure fit.png",
+    "--gates soft", "--sigma-min 1", "--sigma-max 9", "--rank 1", "--figure fit.png", "--covariance-model identity",
+    "--correction-of mixture",
 ]  # fmt: skip
 
 
@@ -498,7 +519,7 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("fit missing.csv -o m --model gaussian", "missing.csv does not exist"),
         ("fit gaps.csv -o m --model ddpm", "gaps.csv: column 'a [m]' has 1 missing"),
         ("fit data.csv -o m --model ddpm --noise-times 1,b", "'1,b' is not a list such as 1.5,0.1"),
-        ("fit data.csv -o m --model ddpm --noise-times 0.1", "give a number of steps per time"),
+        ("fit data.csv -o m --model ddpm --noise-times 1,0.5,0.1", "give a number of steps per time"),
         ("fit data.csv -o m --model ddpm --n-steps 1.5,2", "'1.5,2' is not a list"),
         ("fit data.csv -o m --model ddpm --covariance round", "'round' is neither 'identity', 'diag', 'full' nor a"),
         ("fit data.csv -o m --model ddpm --covariance -1", "positive definite"),
@@ -520,7 +541,10 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("score mixture data.csv -o s.txt", "unknown ending '.txt'"),
         ("score mixture data.csv -o data.csv", "data.csv is named twice"),
         ("score mixture mixture", "unknown ending ''"),
-        ("score model data.csv", "model holds a DiffusionMixture, which has no density: fit with --model gaussian"),
+        ("fit data.csv -o m --covariance-model general --noise-scale 1", "--noise-scale is not an option of general"),
+        ("fit data.csv -o m --covariance-model general --correction-of nothing", "needs correction_of='mixture'"),
+        ("fit data.csv -o m --degree 2", "degree=2 is for correction_of='nothing'"),
+        ("score model wide.npy", "wide.npy has no column 'a [m]'"),
         ("sample mixture -n 3 -o s.csv --steps 5", "--steps is not an option for mixture, which holds a GaussianM"),
         ("sample mixture -n 3 -o s.csv --method dpm", "--method is not an option for mixture"),
         ("sample mixture -n 3 -o s.xlsx", "unknown ending '.xlsx'"),

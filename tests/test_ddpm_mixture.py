@@ -232,6 +232,20 @@ def test_the_ball_holds_means_in_the_last_stage():
     np.testing.assert_allclose(np.linalg.norm(symmetric.means_, axis=1), 1.0, rtol=1e-6)
 
 
+def test_defaults_of_one_stage():
+    X, means = clusters(n=300, k=2)
+    one = DDPMMixture(noise_times=0.1, means_init=means).fit(X)
+    np.testing.assert_array_equal(
+        one.means_, DDPMMixture(noise_times=0.1, n_steps=1500, means_init=means).fit(X).means_
+    )
+    params = {"noise_times": "all", "means_init": means, "n_steps": 20}
+    many, scaled, plain = (
+        DDPMMixture(**params, step_rule=rule).fit(X).means_ for rule in ("auto", "scaled", "gradient")
+    )
+    np.testing.assert_array_equal(many, scaled)
+    assert np.linalg.norm(many - means) > 1.5 * np.linalg.norm(plain - means)  # twice as long for two components
+
+
 def test_seeds():
     X, _ = clusters(n=200)
     one, same, other = (DDPMMixture(3, means_init="random", n_steps=3, random_state=s).fit(X).means_ for s in (0, 0, 1))
@@ -283,7 +297,7 @@ def test_verbose_logs(caplog):
         ({"symmetric": "yes"}, "symmetric='yes'"),
         ({"exact_gradient": 2}, "exact_gradient=2"),
         ({"noise_times": ()}, "do not go together"),
-        ({"noise_times": (0.1,)}, "give a number of steps per time"),
+        ({"noise_times": (1.5, 0.3, 0.1)}, "give a number of steps per time"),
         ({"noise_times": (0.0, 0.1)}, "noise_times=0.0"),
         ({"noise_times": (1.5, 99)}, "noise_times=99"),
         ({"noise_times": ("some", 0.1)}, "noise_times='some'"),

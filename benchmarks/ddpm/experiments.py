@@ -125,7 +125,7 @@ def basin(size: Size) -> Iterator[Row]:
     tiny = size == "tiny"
     k, d, n = (3, 4, 300) if tiny else (8, 16, 10_000)
     for apart in (5.0,) if tiny else (4.0, 6.0):
-        for distance in (1.0,) if tiny else (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0):
+        for distance in (1.0,) if tiny else (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0):
             for seed in range(1 if tiny else 10):
                 rng = np.random.default_rng(seed)
                 x, means = clusters(k, d, apart, n, rng)
@@ -224,7 +224,10 @@ def warm(size: Size) -> Iterator[Row]:
             start = means + 0.25 * rng.standard_normal((k, d))
             best = mean_error(em(x, means), means)
             methods = {
-                "gradient .05": DDPMMixture(k, noise_times="all", n_steps=3 if tiny else 1500, means_init=start),
+                "gradient .05": DDPMMixture(
+                    k, noise_times="all", n_steps=3 if tiny else 1500, step_rule="gradient", means_init=start
+                ),
+                "default: scaled .05": DDPMMixture(k, noise_times="all", means_init=start),
                 "scaled 1": DDPMMixture(
                     k, noise_times="all", n_steps=100, step_rule="scaled", learning_rate=1.0, means_init=start
                 ),

@@ -119,18 +119,20 @@ def _check_covariance(params: Mapping[str, Any]) -> None:
 def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, centre: Floats | float = 0.0) -> list[Stage]:
     """Stages from noise times and numbers of steps, the ball in all but the first (in all, where there is one).
 
+    Of more numbers than times the last are taken, so that one time has the steps of the last stage.
+
     Raises
     ------
     ValueError
-        If times are not positive, or there are not as many numbers of steps.
+        If times are not positive, or there are fewer numbers of steps.
     """
     times = list(noise_times) if _is_sequence(noise_times) else [noise_times]
     steps = list(n_steps) if _is_sequence(n_steps) else [n_steps] * len(times)
-    if not times or len(steps) != len(times):
+    if not times or len(steps) < len(times):
         raise ValueError(
             f"n_steps={n_steps!r} and noise_times={noise_times!r} do not go together: give a number of steps per time."
         )
-    stages = [_stage(time, number) for time, number in zip(times, steps, strict=True)]
+    stages = [_stage(time, number) for time, number in zip(times, steps[-len(times) :], strict=True)]
     if radius is not None:
         first = min(1, len(stages) - 1)
         stages[first:] = [replace(stage, radius=radius, centre=centre) for stage in stages[first:]]

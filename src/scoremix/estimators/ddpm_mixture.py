@@ -65,7 +65,7 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         components' variance. In place of a time, "all" or a sequence of times in order: many noise levels at once with
         likelihood weights, as accurate as maximum likelihood, for as many times the cost.
     n_steps : int or sequence of int, default=(7000, 1500)
-        Most steps of every stage.
+        Most steps of every stage; the last of these, where there are fewer stages.
     learning_rate : float, default=0.05
         Rate of the steps, > 0; in units of the curvature where `step_rule` says so.
     batch_size : int, optional
@@ -85,8 +85,8 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         and "full": learnt, one per component.
     step_rule : {"auto", "gradient", "scaled", "adam"}, default="auto"
         "gradient": rate times gradient. "scaled": over the curvature of components that are far apart, so that rate 1
-        is a step like that of EM and learning takes tens of steps. "adam": Adam. "auto": "gradient", and "scaled"
-        where covariances are learnt.
+        is a step like that of EM and learning takes tens of steps. "adam": Adam. "auto": "gradient", as published,
+        where every stage has one noise level, and "scaled" elsewhere, as where covariances are learnt.
     projection_radius : float, optional
         Keep means in a ball of this radius, in the stages after the first: about the origin where `symmetric`, else
         about the mean of the data. For separations that fall with the dimension [1]_.
@@ -427,8 +427,9 @@ class DDPMMixture(DensityMixin, BaseEstimator):
             kind, unit = str(self.covariance), np.ones(d) if self.covariance == "diag" else np.eye(d)
             start = Mixture(weights, means, covariance_of(kind, np.repeat(unit[None], k, axis=0), d))
             return walk(source, start, stages, LearntCovariance(rate, self.exact_gradient, free_weights=free_weights))
-        rule = RULES["gradient" if self.step_rule == "auto" else self.step_rule](rate)
-        known = KnownCovariance(rule, self.exact_gradient, bool(self.symmetric), free_weights)
+        published = "gradient" if all(len(stage.sigmas) == 1 for stage in stages) else "scaled"
+        rule = RULES[published if self.step_rule == "auto" else self.step_rule]
+        known = KnownCovariance(rule(rate), self.exact_gradient, bool(self.symmetric), free_weights)
         student, history = walk(source, Student(means, weights), stages, known)
         return student.mixture(), history
 
