@@ -29,6 +29,9 @@ NODE_REACH, NODE_DIGITS = 7.0, 23.0
 MAX_NODES = 4096
 """Enough for means a hundred standard deviations apart; beyond, only rows halfway between them want more."""
 
+SATURATED = 18.0
+"""Beyond this argument tanh is 1 up to exp(-36), times what it is multiplied with."""
+
 TILE_NUMBERS = 2**15
 """Nodes of rows that are worked on at a time: 256 kB, whatever the number of nodes."""
 
@@ -90,7 +93,33 @@ class ExactStatistic:
 
 
 def integrate(level: Level, half: Floats, inside: Array, weight: Array) -> Line:
-    """Integrate the noise out of the objective at rows, given by ``h . (x - c)``, shape (n,), and weights (n,)."""
+    """Integrate the noise out of the objective at rows, given by ``h . (x - c)``, shape (n,), and weights (n,).
+
+    Far from halfway between the means T is 1 or -1 whatever the noise: only rows near it are given nodes.
+    """
+    xp, v, square = namespace(inside), level.variance, float(half @ half)
+    odds = float(level.log_weights[0] - level.log_weights[1]) / 2
+    slope = level.sigma * float(np.sqrt(square)) / v
+    # With noise 1 - T is about 2 exp(2 slope^2 - 2 u), or as much as noise of the last node makes it.
+    edge = v * (SATURATED + min(slope**2, NODE_REACH * slope))
+    mass, sign = float(xp.sum(weight)), xp.sign(inside + v * odds)
+    is_near = xp.abs(inside + v * odds) <= edge
+    far = xp.where(is_near, 0.0, weight)
+    squares, products = float(xp.sum(far)), float(xp.sum(far * sign * inside))
+    signs, noise, factor = float(xp.sum(far * sign)), 0.0, 2 * sign
+    near = xp.nonzero(is_near)[0]
+    if near.shape[0]:
+        some, sums = _near_halfway(level, half, xp.take(inside, near), xp.take(weight, near))
+        place = xp.clip(xp.cumulative_sum(xp.astype(is_near, xp.int64)) - 1, min=0)
+        factor = xp.where(is_near, xp.take(some, place), factor)
+        squares, products, signs, noise = np.array([squares, products, signs, noise]) + sums
+    loss = square * (2 * mass - squares) - 2 * products
+    turned = float(xp.sum(factor * weight)) - 2 * signs
+    return Line(float(loss), factor, 4 * mass - 2 * squares - noise, turned)
+
+
+def _near_halfway(level: Level, half: Floats, inside: Array, weight: Array) -> tuple[Array, Floats]:
+    """Factors f at rows, and weighted sums of ``T^2``, ``T a``, T and f times the noise, by quadrature."""
     xp, v, square = namespace(inside), level.variance, float(half @ half)
     length, odds = float(np.sqrt(square)), float(level.log_weights[0] - level.log_weights[1]) / 2
     nodes, shares = noise_nodes(level.sigma * length / v)
@@ -111,10 +140,7 @@ def integrate(level: Level, half: Floats, inside: Array, weight: Array) -> Line:
         a *= tanh
         per_row = [product(moments[:1, :], each)[0, :] for each in (squares, a, tanh)]
         sums += np.array([float(xp.sum(each * w)) for each in (*per_row, means[1, :])])
-    mass, squares_sum, product_sum, tanh_sum, lean = float(xp.sum(weight)), *sums
-    loss = square * (2 * mass - squares_sum) - 2 * product_sum
-    turned = float(xp.sum(factor * weight)) - 2 * tanh_sum
-    return Line(loss, factor, 4 * mass - 2 * squares_sum - lean, turned)
+    return factor, sums
 
 
 def noise_nodes(slope: float) -> tuple[Floats, Floats]:
