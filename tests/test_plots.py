@@ -24,7 +24,7 @@ def learn(centres, n=300):
     model_units = centres[rng.integers(len(centres), size=n)] + rng.standard_normal((n, centres.shape[1]))
     names = [f"c{index} [m]" for index in range(centres.shape[1])]
     columns = Columns(names, [100.0] * len(names), [SCALE] * len(names))
-    model = DiffusionMixture(n_levels=6, n_draws=1, degree=1, random_state=0).fit(model_units)
+    model = DiffusionMixture(n_levels=6, n_draws=1, degree=1, correction_of="nothing", random_state=0).fit(model_units)
     samples = columns.decode(model.sample(50, random_state=0))
     return model, columns.decode(model_units), samples, columns
 

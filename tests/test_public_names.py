@@ -8,7 +8,7 @@ import pytest
 
 PUBLIC = {
     "scoremix": {"DDPMMixture", "DiffusionMixture", "GaussianMixture", "load"},
-    "scoremix.sampling": {"ancestral", "dpm", "probability_flow", "reverse_sde"},
+    "scoremix.sampling": {"ancestral", "dpm", "log_density", "probability_flow", "reverse_sde"},
     "scoremix.evaluation": {
         "histogram_total_variation",
         "kl_bound",
@@ -26,6 +26,7 @@ PUBLIC = {
 }
 
 DIFFUSION_MIXTURE = {
+    "certificate",
     "degrees_",
     "denoise",
     "fit",
@@ -36,9 +37,13 @@ DIFFUSION_MIXTURE = {
     "predict",
     "sample",
     "save",
+    "score",
     "score_function",
+    "score_samples",
     "set_fit_request",
     "set_params",
+    "set_score_request",
+    "to_mixture",
 }
 
 GAUSSIAN_MIXTURE = {

@@ -12,6 +12,8 @@ from scoremix.summary import mean_line, summary
 def fitted(n_cells=2, n_columns=2, noise_scale="auto"):
     """What a summary reads of a fitted model."""
     return SimpleNamespace(
+        covariance="identity",
+        correction_of="nothing",
         noise_scale=noise_scale,
         noise_scale_=0.25,
         n_cells_=n_cells,
@@ -57,6 +59,25 @@ def test_levels_with_cells_degrees_and_losses():
     assert ["sigma", "regression", "cells", "degrees", "held-out", "loss"] in lines
     assert ["4", "1", "3", "0.5"] in lines
     assert ["0.125", "3", "1", "to", "2", "0.0625"] in lines
+
+
+def test_levels_of_a_mixture_and_where_they_are_corrected():
+    model = fitted()
+    model.correction_of, model.degrees_ = "mixture", (np.array([-1, -1]), np.array([-1, 3]))
+    lines = words(model, Columns.plain(["a", "b"]))
+    assert ["sigma", "components", "degrees", "held-out", "loss"] in lines
+    assert ["4", "1", "none", "0.5"] in lines
+    assert ["0.125", "3", "up", "to", "3", "0.0625"] in lines
+
+
+@pytest.mark.parametrize(
+    ("floor", "end"), [(0.0, ""), (0.125, "; nothing below sigma 0.125: no width in some direction")]
+)
+def test_learnt_covariances_and_where_they_end(floor, end):
+    model = fitted()
+    model.covariance, model.noise_floor_ = "general", floor
+    lines = words(model, Columns.plain(["a", "b"]))
+    assert " ".join(lines[1]) == f"2 cells in 2 columns; covariances learnt{end}"
 
 
 def test_long_tables_are_cut_and_say_so():

@@ -46,5 +46,5 @@ class Scoremix:
         return "scoremix" if self.gates == "soft" else "scoremix, hard gates"
 
     def fit(self, x: FloatArray, noise_scale: float, seed: int) -> FittedScoremix:
-        model = DiffusionMixture(gates=self.gates, noise_scale=noise_scale, random_state=seed)
+        model = DiffusionMixture(correction_of="nothing", gates=self.gates, noise_scale=noise_scale, random_state=seed)
         return FittedScoremix(model.fit(x))

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+import numpy as np
 import typer
 
 from scoremix import __version__
@@ -69,6 +70,20 @@ class _GateKind(StrEnum):
 
     soft = "soft"
     hard = "hard"
+
+
+class _CovarianceModel(StrEnum):
+    """What is known of the covariances."""
+
+    identity = "identity"
+    general = "general"
+
+
+class _Corrected(StrEnum):
+    """What polynomials correct."""
+
+    mixture = "mixture"
+    nothing = "nothing"
 
 
 class _Sampler(StrEnum):
@@ -129,8 +144,16 @@ _NoiseScale = Annotated[
 _MinWeight = Annotated[float, typer.Option(help="The smallest share of the points that can be a cell.")]
 _Levels = Annotated[int, typer.Option(help="Number of noise levels.")]
 _Draws = Annotated[int, typer.Option(help="Noise draws per point and level.")]
-_Degree = Annotated[str, typer.Option(metavar="auto|NUMBER", help="Degree of the polynomials.")]
-_Gates = Annotated[_GateKind, typer.Option(help="hard: Voronoi cells, as in the paper.")]
+_CovarianceOf = Annotated[
+    _CovarianceModel, typer.Option(help="identity: noise of --noise-scale in every column. general: learnt.")
+]
+_CorrectionOf = Annotated[
+    _Corrected, typer.Option(help="What polynomials correct. nothing: cells alone, as in the papers.")
+]
+_Degree = Annotated[
+    str, typer.Option(metavar="auto|NUMBER", help="Degree of the polynomials, with --correction-of nothing.")
+]
+_Gates = Annotated[_GateKind, typer.Option(help="With --correction-of nothing. hard: Voronoi cells, as in the paper.")]
 _SigmaMin = Annotated[float | None, typer.Option(help="Lowest noise level. Chosen by default.")]
 _SigmaMax = Annotated[float | None, typer.Option(help="Highest noise level. Chosen by default.")]
 _Rank = Annotated[int | None, typer.Option(help="Dimension of the space that holds the centres. Chosen by default.")]
@@ -205,6 +228,8 @@ def _fit(
     step_rule: _Rule = _StepRule.auto,
     columns: _Columns = None,
     standardize: _Standardize = False,
+    covariance_model: _CovarianceOf = _CovarianceModel.identity,
+    correction_of: _CorrectionOf = _Corrected.mixture,
     noise_scale: _NoiseScale = "auto",
     min_weight: _MinWeight = _DEFAULTS.min_weight,
     levels: _Levels = _DEFAULTS.n_levels,
@@ -247,8 +272,13 @@ def _fit(
         )
         fit_parameters(descent, data, output, chosen)
         return
+    is_general = covariance_model is _CovarianceModel.general
+    if is_general:
+        _refuse(context, ("noise_scale",), "is not an option of general covariances")
     ladder = DiffusionMixture(
-        noise_scale=_auto_or(float, noise_scale, "--noise-scale"),
+        covariance=covariance_model.value,
+        correction_of=correction_of.value,
+        noise_scale=1.0 if is_general else _auto_or(float, noise_scale, "--noise-scale"),
         degree=_auto_or(int, degree, "--degree"),
         gates=gates.value,
         n_levels=levels,
@@ -319,17 +349,15 @@ def _denoise(model: _Model, data: _Data, output: _Output, sigma: _Sigma = None) 
 def _score(model: _Model, data: _Data, output: _Densities = None) -> None:
     """Print the mean log density of the rows of DATA, with its standard error.
 
-    MODEL must be Gaussian or ddpm: a diffusion model knows the gradient of the log density, not its value.
+    Densities are in the units of the columns, also after --standardize.
     """
     if output is not None:
         table_ending(output)
         separate_output(output, model, data)
     fitted, columns = _load(model)
-    if isinstance(fitted, DiffusionMixture):
-        raise ValueError(f"{model} holds a DiffusionMixture, which has no density: fit with --model gaussian")
     rows = columns.encode(columns.read(data))
     with progress(f"scoring {plural(len(rows), 'row')}"):
-        log_density = to_numpy(fitted.score_samples(rows))
+        log_density = to_numpy(fitted.score_samples(rows)) - np.log(columns.scale).sum()
     if output is not None:
         write_table(output, ["log_density"], log_density[:, None])
     say(f"{data}: {mean_line(log_density)}")

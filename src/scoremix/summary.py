@@ -73,12 +73,15 @@ def mean_line(log_density: Floats) -> str:
 
 
 def _one_line(model: DiffusionMixture, columns: Columns) -> str:
+    found = f"{plural(model.n_cells_, 'cell')} in {plural(len(columns.names), 'column')}"
+    if model.covariance == "general":
+        end = (
+            f"; nothing below sigma {model.noise_floor_:.3g}: no width in some direction" if model.noise_floor_ else ""
+        )
+        return f"{found}; covariances learnt{end}"
     chosen = "chosen from the data" if model.noise_scale == "auto" else "as given"
     unit = "standard deviations of the columns" if columns.is_standardized else "the units of the data"
-    return (
-        f"{plural(model.n_cells_, 'cell')} in {plural(len(columns.names), 'column')}; "
-        f"noise scale {model.noise_scale_:.5g} in {unit} ({chosen})"
-    )
+    return f"{found}; noise scale {model.noise_scale_:.5g} in {unit} ({chosen})"
 
 
 def _on_mixture(model: GaussianMixture, columns: Columns) -> list[str]:
@@ -132,11 +135,12 @@ def _clusters(noun: str, weights: Floats, centers: Floats, columns: Columns) -> 
 
 
 def _levels(model: DiffusionMixture) -> Group:
-    """Regression cells, which may be more than the cells found, their degrees and the held-out loss."""
+    """Components or regression cells, which may be more than the cells found, degrees and the held-out loss."""
+    cells = "regression cells" if model.correction_of == "nothing" else "components"
     table = _table(
         {
             "sigma": [f"{sigma:.5g}" for sigma in model.noise_levels_],
-            "regression cells": [str(count) for count in model.n_cells_per_level_],
+            cells: [str(count) for count in model.n_cells_per_level_],
             "degrees": [_range(degrees) for degrees in model.degrees_],
             "held-out loss": [f"{loss:.4g}" for loss in model.denoising_loss_],
         }
@@ -169,4 +173,6 @@ def _aligned(values: Floats) -> list[str]:
 
 def _range(degrees: NDArray[np.integer[Any]]) -> str:
     low, high = int(degrees.min()), int(degrees.max())
+    if low < 0:
+        return "none" if high < 0 else f"up to {high}"
     return str(low) if low == high else f"{low} to {high}"

@@ -15,7 +15,7 @@ def data():
 
 
 def fitted(X, noise_scale=1.0, **more):
-    return DiffusionMixture(noise_scale=noise_scale, n_levels=6, random_state=1, **more).fit(X)
+    return DiffusionMixture(noise_scale=noise_scale, n_levels=6, random_state=1, correction_of="nothing", **more).fit(X)
 
 
 @pytest.mark.parametrize("gates", ["soft", "hard"])

@@ -6,8 +6,10 @@ Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.l
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from math import ceil, log10
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +18,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, as_floating, like, to_numpy
+from scoremix.estimators.diffusion_density import base_of, ladder_log_density
+from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.inputs import (
     check_choice,
     check_number,
@@ -26,15 +30,22 @@ from scoremix.estimators.inputs import (
     warn_if_far,
 )
 from scoremix.estimators.model_file import pack
+from scoremix.evaluation.certificate import Certificate, integrated_losses
+from scoremix.evaluation.estimate import Estimate
 from scoremix.features import Hermite
+from scoremix.learning.atoms import learn_atoms
 from scoremix.learning.clusters import Clusters, find_clusters
+from scoremix.learning.mixture_ladder import Base, encoded, general_base, in_double, learn_levels
+from scoremix.learning.moments import Moments
 from scoremix.learning.noise_scale import ROWS, local_noise_scale
-from scoremix.learning.score_regression import LevelFit, Settings, learn_ladder
+from scoremix.learning.residual_regression import Correcting
+from scoremix.learning.score_regression import Settings, learn_ladder
+from scoremix.models.ladder import Ladder, Level
 from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
 from scoremix.samples.files import Columns
-from scoremix.samples.source import ArraySource
+from scoremix.samples.source import ArraySource, Source
 from scoremix.sampling.draw import draw
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
 from scoremix.storage import write_model
@@ -43,43 +54,55 @@ logger = logging.getLogger("scoremix")
 
 SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "probability_flow": probability_flow}
 
+DECADES = 3
+"""Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels."""
+
 
 class DiffusionMixture(BaseEstimator):
     """Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 
-    The data are taken to be ``x = mu + noise_scale z``: centres mu of any law (points, balls, a manifold) plus
-    isotropic Gaussian noise of known scale. No number of components is asked for. From large noise levels down to small
-    ones the posterior mean is regressed on polynomials, cell by cell, and the denoised samples show where the cells of
-    the next level go [1]_.
+    No number of components is asked for. With ``covariance="identity"`` the data are taken to be ``x = mu + noise_scale
+    z``: centres mu of any law (points, balls, a manifold) plus isotropic Gaussian noise of known scale [1]_. With
+    "general" they are clusters of any shape [2]_. By default a mixture is learnt first: its score is known in closed
+    form at every noise level, and polynomials add what it misses, where that pays on held-out rows.
 
     Parameters
     ----------
-    covariance : {"identity"}, default="identity"
-        The noise in the data is isotropic, with standard deviation `noise_scale`.
+    covariance : {"identity", "general"}, default="identity"
+        "identity": the noise in the data is isotropic, with standard deviation `noise_scale`. "general": covariances
+        are learnt; units of the columns do not matter, and `noise_scale` is not used.
     noise_scale : float or "auto", default=1.0
         Standard deviation of that noise, > 0, in the units of X. "auto" takes the smallest one that is
         consistent with the local spectrum of the data.
     degree : int or "auto", default="auto"
-        Degree of the polynomials, at least 1 (constants alone never split the first cell); "auto" chooses 0 to 5 per
-        level and cell by held-out denoising loss.
+        Degree of the polynomials of ``correction_of="nothing"``, at least 1 (constants alone never split the first
+        cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss.
     gates : {"soft", "hard"}, default="soft"
-        "hard": Voronoi cells, schedule and warm starts as published. "soft": responsibilities and one joint regression,
-        several times more accurate.
+        Cells of ``correction_of="nothing"``. "hard": Voronoi cells, schedule and warm starts as published. "soft":
+        responsibilities and one joint regression, several times more accurate.
     n_levels : int, default=16
-        Number of noise levels, at least 2.
+        Number of noise levels, at least 2. With "general", in proportion more where they span more than a factor 1000.
     sigma_min, sigma_max : float, optional
-        Smallest and largest noise level; by default ``0.2 * noise_scale`` and 2.5 standard deviations of the data along
-        their widest direction.
+        Smallest and largest noise level; by default ``0.2 * noise_scale`` (with "general" of the narrowest direction
+        of a component instead) and 2.5 standard deviations of the data along their widest direction.
     min_weight : float in (0, 1), default=0.003
         Smallest share of the data that makes a cell of its own (a_min of the paper).
     n_draws : int, default=2
-        Antithetic pairs of noise per sample and level (more where there are fewer than 4096 samples).
+        Antithetic pairs of noise per sample and level (more where cells are learnt from fewer than 4096 samples).
+    correction_of : {"mixture", "nothing"}, default="mixture"
+        What polynomials correct. "mixture": with "identity" many atoms under the known noise (a nonparametric
+        maximum-likelihood estimate of the law of mu), which leave nothing to correct, so that no polynomial is tried;
+        with "general" a mixture with full covariances, its number of components found, and polynomials per component
+        and level where they surely gain on held-out rows. "nothing": the papers' piecewise polynomials alone, learnt
+        from large noise levels down to small ones, whose denoised samples show where the next cells go (only with
+        "identity").
     validation_fraction : float in (0, 0.5], default=0.2
-        Share of the rows held out when degrees are chosen. Every row is held out once: ``round(1 / fraction)`` folds.
+        Share of the rows held out when degrees are chosen by ``correction_of="nothing"``. Every row is held out once:
+        ``round(1 / fraction)`` folds.
     rank : int, optional
         Dimension of the subspace that holds the centres. By default d where that is at most 5, else every direction
-        whose variance exceeds what noise alone can show (Marchenko-Pastur edge). The complement is handled exactly, as
-        Gaussian.
+        whose variance exceeds what noise alone can show (Marchenko-Pastur edge); with "general", d or 50. The
+        complement is handled exactly, as Gaussian.
     random_state : int, RandomState or None
         Seed of all noise and of the samples warm starts are made from.
     verbose : int, default=0
@@ -91,20 +114,25 @@ class DiffusionMixture(BaseEstimator):
         The learnt model: score, denoiser and posterior mean at any (y, sigma).
     noise_levels_ : ndarray of shape (n_levels,)
         Decreasing noise levels.
+    noise_floor_ : float
+        0, or the lowest noise level, where the data have no width in some direction and so no score without noise:
+        the law that is learnt is that of the data with this noise, and lower levels are answered at this one.
     noise_scale_ : float
-        The noise scale that was used.
+        The noise scale that was used; 0 with "general".
     n_cells_ : int
-        Number of clusters: cells of the lowest level, those that one Gaussian explains merged.
+        Number of clusters: cells of the lowest level, those that one Gaussian explains merged; with "general" the
+        components.
     centers_ : ndarray of shape (n_cells_, n_features_in_)
         Means of the data in each, by decreasing weight.
     weights_ : ndarray of shape (n_cells_,)
         Their shares of the data.
     n_cells_per_level_ : ndarray of shape (n_levels,)
-        Number of cells the regression used; soft cells over-cover on purpose.
+        Number of components of the mixture, or cells the regression used; soft cells and atoms over-cover on purpose.
     degrees_ : tuple of ndarray
-        Degree of every cell, per level.
+        Degree of the polynomial of every component or cell, per level; -1 where there is none.
     denoising_loss_ : ndarray of shape (n_levels,)
-        Held-out mean squared error of the denoiser per coordinate, ``E|D(x + sigma z, sigma) - x|^2 / d``.
+        Mean squared error of the denoiser per coordinate, ``E|D(x + sigma z, sigma) - x|^2 / d``: held out as far as
+        polynomials go, while the mixture has seen all rows (for new rows see `certificate`).
     n_features_in_ : int
         Number of columns d.
     feature_names_in_ : ndarray of str
@@ -119,6 +147,8 @@ class DiffusionMixture(BaseEstimator):
     ----------
     .. [1] K. Gatmiry, J. Kelner, H. Lee, "Learning Mixtures of Gaussians Using Diffusion Models", COLT 2025,
        arXiv 2404.18869.
+    .. [2] S. Chen, V. Kontonis, K. Shah, "Learning general Gaussian mixtures with efficient score matching", COLT 2025,
+       arXiv 2404.18893.
 
     Examples
     --------
@@ -145,6 +175,7 @@ class DiffusionMixture(BaseEstimator):
         sigma_max: float | None = None,
         min_weight: float = 0.003,
         n_draws: int = 2,
+        correction_of: str = "mixture",
         validation_fraction: float = 0.2,
         rank: int | None = None,
         random_state: Any = None,
@@ -159,6 +190,7 @@ class DiffusionMixture(BaseEstimator):
         self.sigma_max = sigma_max
         self.min_weight = min_weight
         self.n_draws = n_draws
+        self.correction_of = correction_of
         self.validation_fraction = validation_fraction
         self.rank = rank
         self.random_state = random_state
@@ -185,37 +217,27 @@ class DiffusionMixture(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or X has NaN, infinite entries, fewer than 2 rows, or a constant column.
+            If a parameter is out of range or does not go with the others, or X has NaN, infinite entries, fewer than 2
+            rows, or a constant column ("identity") or no other ("general").
+
+        Warns
+        -----
+        UserWarning
+            If the data or a component have no width in some direction, so that learning stops at a noise level above 0.
         """
         check_parameters(self.get_params())
         X = validated_samples(self, X, reset=True)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = ArraySource(X, sample_weight)
-        moments = moments_of(source, getattr(self, "feature_names_in_", None))
-        if self.noise_scale == "auto":
-            self.noise_scale_ = local_noise_scale(to_numpy(source.draw(ROWS, rng)).astype(np.float64), rng)
-        else:
-            self.noise_scale_ = float(self.noise_scale)
-        frame = leading_subspace(
-            moments.mean,
-            moments.covariance,
-            float(moments.effective_rows),
-            self.noise_scale_,
-            self._rank(),
-            moments.origin,
-        )
+        names = getattr(self, "feature_names_in_", None)
+        is_general = self.covariance == "general"
+        moments = moments_of(in_double(source) if is_general else source, names, needs_width=not is_general)
         self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
-        how = self._settings(frame, int(rng.integers(2**31)))
-        self.noise_levels_ = self._levels(frame)
-        self.ladder_, self.denoising_loss_ = learn_ladder(
-            source,
-            frame,
-            self.noise_levels_,
-            how,
-            rng,
-            _log_level(self.noise_levels_) if self.verbose else None,
-        )
-        self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng))
+        self.noise_floor_ = 0.0
+        if self.correction_of == "nothing":
+            self._learn_cells(source, self._noise_frame(source, moments, rng), rng)
+        else:
+            self._learn_mixture(source, self._learn_base(source, moments, rng), rng)
         self.columns_: Columns | None = None
         return self
 
@@ -265,6 +287,8 @@ class DiffusionMixture(BaseEstimator):
     def posterior_mean(self, Y: ArrayLike) -> Array:
         """Expected centre ``E[mu | y]`` of samples with the data's own noise: the empirical-Bayes denoiser.
 
+        With general covariances mu is the mean of the component that a sample is from.
+
         Parameters
         ----------
         Y : array-like of shape (n, d)
@@ -276,7 +300,11 @@ class DiffusionMixture(BaseEstimator):
             In the library of Y.
         """
         Y, level = self._asked(Y, 0.0)
-        return self.ladder_.posterior_mean(Y, level)
+        base = base_of(self.ladder_)
+        if base is None or self.ladder_.noise_scale:
+            return self.ladder_.posterior_mean(Y, level)
+        _, shares = base.evaluate(self.ladder_.frame.encode(Y).T)
+        return self.ladder_.frame.embed((shares @ like(base.means, Y)).T)
 
     def predict(self, X: ArrayLike) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Cell of every sample, from 0 (the heaviest) to ``n_cells_ - 1``.
@@ -292,7 +320,98 @@ class DiffusionMixture(BaseEstimator):
             Index into `centers_`.
         """
         X, level = self._asked(X, 0.0)
+        if self._clusters is None:
+            base = base_of(self.ladder_)
+            assert base is not None
+            return np.asarray(to_numpy(base.predict(self.ladder_.frame.encode(X).T)))
         return self._clusters.labels(self.ladder_.frame.encode(self.ladder_.posterior_mean(X, level)))
+
+    def score_samples(self, X: ArrayLike) -> Array:
+        """Log density of every sample.
+
+        In closed form where the model is a mixture; else, and for the corrections of a mixture, by an integral of the
+        score over the noise levels (then ``2 d + 1`` evaluations per level).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n,)
+            In nats, in the library of X; of the data with noise `noise_floor_`, where that is not 0.
+        """
+        X, _ = self._asked(X, 0.0)
+        return ladder_log_density(self.ladder_, X, self.noise_floor_)
+
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log density of samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0 of the mean.
+
+        Returns
+        -------
+        float
+            In nats per sample (per unit of weight).
+        """
+        log_density = to_numpy(self.score_samples(X)).astype(np.float64)
+        weight = None if sample_weight is None else to_numpy(np.asarray(sample_weight))
+        return float(np.average(log_density, weights=weight))
+
+    def certificate(self, X: ArrayLike, *, random_state: Any = None) -> Certificate:
+        """What the model is worth on new samples: integrated denoising loss, without knowing the truth.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples that the model has not seen, at least 2.
+        random_state : int, RandomState or None
+            Seed of the noise.
+
+        Returns
+        -------
+        Certificate
+            In nats per dimension: the loss, and by how much it is below that of the best single Gaussian
+            (`over_gaussian`) and of the crude mixture (`over_mixture`, see `to_mixture`), with standard errors.
+        """
+        Y, _ = self._asked(X, 0.0)
+        x = to_numpy(Y).astype(np.float64)
+        if len(x) < 2:
+            raise ValueError("X has 1 row: give at least 2, for a standard error.")
+        gaussian, crude = Ladder(np.empty(0), (), self.ladder_.frame), self.to_mixture()
+        denoisers = self.ladder_.denoise, gaussian.denoise, crude.denoise
+        rng = np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
+        mine, single, mixture = integrated_losses(denoisers, x, self.noise_levels_, rng)
+        return Certificate(Estimate.of(mine), Estimate.of(single - mine), Estimate.of(mixture - mine))
+
+    def to_mixture(self) -> GaussianMixture:
+        """The crude mixture as an estimator of its own, to read or to start EM from.
+
+        Returns
+        -------
+        GaussianMixture
+            Fitted: the mixture that is corrected; with ``correction_of="nothing"`` a round component at every cell.
+            Where the data have no width, that of the data with noise `noise_floor_`.
+        """
+        check_is_fitted(self)
+        base, frame, d = base_of(self.ladder_), self.ladder_.frame, self.n_features_in_
+        if base is None or frame.noise_scale:
+            weights, centers = self.weights_, self.centers_
+            if base is not None:
+                weights, centers = base.weights, np.asarray(frame.embed(base.means.T))
+            variances = np.full(len(weights), frame.noise_scale**2)
+            return GaussianMixture.from_parameters(weights, centers, variances, "spherical")
+        covariances = frame.basis @ base.covariances @ frame.basis.T + self.noise_floor_**2 * np.eye(d)
+        covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
+        return GaussianMixture.from_parameters(base.weights, frame.embed(base.means.T), covariances)
 
     def sample(
         self,
@@ -355,13 +474,58 @@ class DiffusionMixture(BaseEstimator):
 
     @property
     def n_cells_per_level_(self) -> np.ndarray[Any, np.dtype[np.intp]]:
-        """Number of cells the regression used, per level."""
+        """Number of cells or components that a level has."""
         return np.array([len(level.degrees) for level in self.ladder_.levels])
 
     @property
     def degrees_(self) -> tuple[np.ndarray[Any, np.dtype[np.intp]], ...]:
-        """Degree of every cell, per level."""
+        """Degree of the polynomial of every cell or component, per level; -1 where there is none."""
         return tuple(level.degrees for level in self.ladder_.levels)
+
+    def _noise_frame(self, source: Source, moments: Moments, rng: np.random.Generator) -> Subspace:
+        """The scale of the noise in the data, and the subspace that it alone does not explain."""
+        if self.noise_scale == "auto":
+            self.noise_scale_ = local_noise_scale(to_numpy(source.draw(ROWS, rng)).astype(np.float64), rng)
+        else:
+            self.noise_scale_ = float(self.noise_scale)
+        rows = float(moments.effective_rows)
+        return leading_subspace(moments.mean, moments.covariance, rows, self.noise_scale_, self._rank(), moments.origin)
+
+    def _learn_cells(self, source: Source, frame: Subspace, rng: np.random.Generator) -> None:
+        """Learn piecewise polynomials alone, as published: cells of centres under noise of known scale."""
+        how = self._settings(frame, int(rng.integers(2**31)))
+        self.noise_levels_ = self._levels(frame, frame.noise_scale)
+        self.ladder_, self.denoising_loss_ = learn_ladder(source, frame, self.noise_levels_, how, rng, self._report())
+        self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng))
+
+    def _learn_base(self, source: Source, moments: Moments, rng: np.random.Generator) -> Base:
+        """Learn the mixture that is corrected."""
+        if self.covariance == "general":
+            self.noise_scale_ = 0.0
+            return general_base(source, moments, self._rank(), rng)
+        frame = self._noise_frame(source, moments, rng)
+        self._levels(frame, frame.noise_scale)  # refuses a noise scale that is not that of the data before long work
+        atoms = learn_atoms(encoded(source, frame), frame.noise_scale, rng)
+        return Base(frame, atoms.take(np.argsort(-atoms.weights, kind="stable")), is_flat=False)
+
+    def _learn_mixture(self, source: Source, base: Base, rng: np.random.Generator) -> None:
+        """Learn the levels of a mixture, corrected where that pays."""
+        frame = base.frame
+        self.noise_levels_ = self._levels(frame, frame.noise_scale or base.local_scale)
+        how = Correcting(int(self.n_draws), int(rng.integers(2**31)))
+        fits = learn_levels(source, base, self.noise_levels_, how, rng, self._report())
+        self.ladder_ = Ladder(self.noise_levels_, tuple(fit.model for fit in fits), frame)
+        self.denoising_loss_ = np.array([fit.denoising_loss for fit in fits])
+        if base.is_flat:
+            self.noise_floor_ = float(self.noise_levels_[-1])
+            warnings.warn(
+                "X has no width in some direction (columns that determine each other, clusters on a plane or a line, "
+                f"equal rows): without noise there is no score, and learning stopped at sigma={self.noise_floor_:.3g}.",
+                UserWarning,
+                stacklevel=3,
+            )
+        has_noise = bool(frame.noise_scale)
+        self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng) if has_noise else None)
 
     def _rank(self) -> int | None:
         if self.rank is not None:
@@ -377,23 +541,28 @@ class DiffusionMixture(BaseEstimator):
         folds = max(2, round(1 / self.validation_fraction))
         return Settings(self.gates, degree, float(self.min_weight), int(self.n_draws), folds, seed)
 
-    def _levels(self, frame: Subspace) -> Floats:
-        scale = self.noise_scale_
+    def _levels(self, frame: Subspace, scale: float) -> Floats:
+        """Noise levels, from the widest direction of the data down to the finest scale of their law."""
         top = 2.5 * float(np.sqrt(frame.variances[0])) if self.sigma_max is None else float(self.sigma_max)
         low = 0.2 * scale if self.sigma_min is None else float(self.sigma_min)
         if low >= top:
-            raise ValueError(
-                f"sigma_min={low:g} is not below sigma_max={top:g}: noise_scale={scale:g} may be far above the scale "
-                "of the data; lower it, or give both levels."
-            )
+            known = f"noise_scale={scale:g} may be far above the scale of the data; lower it, or give both levels."
+            advice = known if frame.noise_scale else "give levels within the scales of the data, or leave them out."
+            raise ValueError(f"sigma_min={low:g} is not below sigma_max={top:g}: {advice}")
         if self.gates == "hard":
             return paper_levels(top, low, self.n_levels, scale)
-        return geometric_levels(top, low, self.n_levels)
+        if frame.noise_scale:
+            return geometric_levels(top, low, self.n_levels)
+        return geometric_levels(top, low, max(self.n_levels, ceil(self.n_levels * log10(top / low) / DECADES)))
 
-    def _set_clusters(self, clusters: Clusters) -> None:
+    def _set_clusters(self, clusters: Clusters | None) -> None:
+        """Report the cells; without any they are the components of the mixture."""
         self._clusters = clusters
-        self.centers_, self.weights_ = clusters.centers, clusters.weights
-        self.n_cells_ = len(clusters.weights)
+        if clusters is not None:
+            self.centers_, self.weights_ = clusters.centers, clusters.weights
+        else:
+            self.centers_, self.weights_ = self.ladder_.centers(-1), self.ladder_.weights(-1)
+        self.n_cells_ = len(self.weights_)
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         """Take over the fitted attributes of a model file."""
@@ -409,18 +578,32 @@ class DiffusionMixture(BaseEstimator):
         """Validate points and noise levels that a fitted model is asked at; warn where it has seen nothing."""
         check_is_fitted(self)
         Y = as_floating(validated_samples(self, Y, reset=False))
-        levels = validated_sigma(sigma, int(Y.shape[0]))
+        levels = np.maximum(validated_sigma(sigma, int(Y.shape[0])), self.noise_floor_)
         warn_if_far(Y, levels, self.ladder_.frame.mean, self._reach)
         return Y, float(levels) if levels.ndim == 0 else like(levels, Y)
 
+    def _report(self) -> Callable[[int, _LevelFit], None] | None:
+        """What logs one line per finished level, if that is asked for."""
+        if not self.verbose:
+            return None
+        sigmas = self.noise_levels_
 
-def _log_level(sigmas: Floats) -> Callable[[int, LevelFit], None]:
-    """Log one line per finished level."""
+        def report(level: int, fit: _LevelFit) -> None:
+            degrees = fit.model.degrees
+            highest = f"degree <= {degrees.max()}" if degrees.max() >= 0 else "no polynomials"
+            logger.info(
+                "level %d/%d: sigma=%.4g, %d cells, %s, held-out denoising loss %.5g",
+                level + 1, len(sigmas), sigmas[level], len(degrees), highest, fit.denoising_loss,
+            )  # fmt: skip
 
-    def report(level: int, fit: LevelFit) -> None:
-        logger.info(
-            "level %d/%d: sigma=%.4g, %d cells, degree <= %d, held-out denoising loss %.5g",
-            level + 1, len(sigmas), sigmas[level], len(fit.model.degrees), fit.model.degrees.max(), fit.denoising_loss,
-        )  # fmt: skip
+        return report
 
-    return report
+
+class _LevelFit(Protocol):
+    """What is logged of a level."""
+
+    @property
+    def model(self) -> Level: ...
+
+    @property
+    def denoising_loss(self) -> float: ...

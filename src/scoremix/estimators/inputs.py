@@ -77,7 +77,8 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     ValueError
         Naming the first parameter that is out of range.
     """
-    check_choice("covariance", params["covariance"], ("identity",))
+    check_choice("covariance", params["covariance"], ("identity", "general"))
+    check_choice("correction_of", params["correction_of"], ("mixture", "nothing"))
     check_choice("gates", params["gates"], ("soft", "hard"))
     if params["noise_scale"] != "auto":
         check_number("noise_scale", params["noise_scale"], above=0)
@@ -91,6 +92,29 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     for name in ("sigma_min", "sigma_max"):
         if params[name] is not None:
             check_number(name, params[name], above=0)
+    check_together(params)
+
+
+def check_together(params: Mapping[str, Any]) -> None:
+    """Refuse parameters of a DiffusionMixture that do not go together, and would be ignored.
+
+    Raises
+    ------
+    ValueError
+        Naming them.
+    """
+    if params["covariance"] == "general" and params["correction_of"] == "nothing":
+        raise ValueError(
+            "covariance='general' needs correction_of='mixture': score polynomials alone are for covariance='identity'."
+        )
+    if params["covariance"] == "general" and params["noise_scale"] != 1.0:
+        raise ValueError(
+            f"noise_scale={params['noise_scale']!r} is for covariance='identity': with covariance='general' "
+            "covariances are learnt, so leave it out."
+        )
+    for name, free in (("gates", "soft"), ("degree", "auto")):
+        if params["correction_of"] == "mixture" and params[name] != free:
+            raise ValueError(f"{name}={params[name]!r} is for correction_of='nothing': say so, or leave {name} out.")
 
 
 def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
@@ -138,19 +162,21 @@ def validated_sigma(sigma: Any, n_rows: int) -> Floats:
     return levels
 
 
-def moments_of(source: Source, names: Sequence[str] | None) -> Moments:
+def moments_of(source: Source, names: Sequence[str] | None, needs_width: bool = True) -> Moments:
     """Moments of the samples about the first row.
 
     Raises
     ------
     ValueError
-        If a column is constant, by name where there are names.
+        If a column is constant, by name where there are names; all of them, where some may be (not `needs_width`).
     """
     origin = to_numpy(next(iter(source.chunks(1))).x)[0].astype(np.float64)
     moments = accumulate(lambda chunk: chunk_moments(chunk, origin), source, chunk_rows=MOMENT_ROWS)
     # About the first row a constant column has a second moment of exactly 0.
     constant = np.flatnonzero(np.diagonal(moments.second) == 0)
-    if len(constant):
+    if not needs_width and len(constant) == source.n_features:
+        raise ValueError("X has constant columns only: all rows are the same, so there is no law to learn.")
+    if needs_width and len(constant):
         shown = ", ".join(str(j if names is None else names[j]) for j in constant[:5])
         raise ValueError(
             f"X has constant columns ({shown}): noise in every column is assumed (noise_scale), so leave them out."

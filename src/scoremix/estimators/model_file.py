@@ -15,7 +15,10 @@ from scoremix.arrays import Floats
 from scoremix.features import Hermite
 from scoremix.learning.clusters import Clusters
 from scoremix.models.cells import Cells, SoftCells, Voronoi
-from scoremix.models.ladder import Ladder
+from scoremix.models.corrected import CorrectedMixture
+from scoremix.models.covariance import Full, Spherical
+from scoremix.models.ladder import Ladder, Level
+from scoremix.models.mixture import Mixture
 from scoremix.models.piecewise import PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 from scoremix.samples.files import Columns
@@ -30,8 +33,9 @@ class Fitted(Protocol):
 
     ladder_: Ladder
     denoising_loss_: Floats
+    noise_floor_: float
     n_features_in_: int
-    _clusters: Clusters
+    _clusters: Clusters | None
     _reach: float
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -51,6 +55,7 @@ def pack(model: Fitted, columns: Columns | None) -> tuple[dict[str, Any], Arrays
     header = {
         "params": params,
         "noise_scale": frame.noise_scale,
+        "noise_floor": model.noise_floor_,
         "reach": model._reach,
         "feature_names": None if names is None else [str(name) for name in names],
         "columns": None
@@ -63,19 +68,28 @@ def pack(model: Fitted, columns: Columns | None) -> tuple[dict[str, Any], Arrays
         "frame.mean": frame.mean,
         "frame.basis": frame.basis,
         "frame.variances": frame.variances,
-        "clusters.cell_centers": clusters.cells.centers,
-        "clusters.cell_weights": clusters.cells.weights,
-        "clusters.cluster": clusters.cluster,
-        "clusters.centers": clusters.centers,
-        "clusters.weights": clusters.weights,
     }
-    for i, level in enumerate(model.ladder_.levels):
+    if clusters is not None:
         arrays |= {
-            f"level{i}.centers": level.cells.centers,
-            f"level{i}.weights": level.cells.weights,
-            f"level{i}.degrees": level.degrees,
-            f"level{i}.coef": level.coef,
+            "clusters.cell_centers": clusters.cells.centers,
+            "clusters.cell_weights": clusters.cells.weights,
+            "clusters.cluster": clusters.cluster,
+            "clusters.centers": clusters.centers,
+            "clusters.weights": clusters.weights,
         }
+    for i, level in enumerate(model.ladder_.levels):
+        assert isinstance(level, PiecewisePolynomial | CorrectedMixture)
+        arrays |= {f"level{i}.degrees": level.degrees, f"level{i}.coef": level.coef}
+        if isinstance(level, PiecewisePolynomial):
+            arrays |= {f"level{i}.centers": level.centers, f"level{i}.weights": level.weights}
+        elif i == 0:
+            base = level.base
+            header["base"] = base.covariance.kind
+            arrays |= {
+                "base.weights": base.weights,
+                "base.means": base.means,
+                "base.covariances": base.covariance.values,
+            }
     return header, arrays
 
 
@@ -95,24 +109,24 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
             arrays["frame.variances"],
             float(header["noise_scale"]),
         )
-        cells = CELLS[params["gates"]]
-        levels = tuple(_level(arrays, i, cells, frame) for i in range(len(arrays["sigmas"])))
-        clusters = Clusters(
-            Voronoi(arrays["clusters.cell_centers"], arrays["clusters.cell_weights"]),
-            arrays["clusters.cluster"],
-            arrays["clusters.centers"],
-            arrays["clusters.weights"],
-        )
+        base = _base(arrays, header["base"], frame) if "base" in header else None
+        params.setdefault("correction_of", "nothing")  # what files from before this parameter hold
+        numbers = range(len(arrays["sigmas"]))
+        levels: tuple[Level, ...]
+        if base is None:
+            levels = tuple(_piecewise(arrays, i, CELLS[params["gates"]], frame) for i in numbers)
+        else:
+            levels = tuple(_corrected(arrays, i, base, frame) for i in numbers)
         _check(frame.basis.shape == (len(frame.mean), len(frame.variances)))
-        _check(clusters.cells.centers.shape == (len(clusters.cluster), frame.rank))
-        _check(clusters.centers.shape == (len(clusters.weights), frame.n_features))
-        _check(clusters.cluster.min() >= 0 and clusters.cluster.max() < len(clusters.weights))
+        clusters = _clusters(arrays, frame) if "clusters.cluster" in arrays else None
+        _check(clusters is not None or (base is not None and not frame.noise_scale))
         _check(len(arrays["denoising_loss"]) == len(levels) > 0)
         fitted = {
             "ladder_": Ladder(arrays["sigmas"], levels, frame),
             "noise_levels_": arrays["sigmas"],
             "denoising_loss_": arrays["denoising_loss"],
             "noise_scale_": frame.noise_scale,
+            "noise_floor_": float(header.get("noise_floor", 0.0)),
             "n_features_in_": frame.n_features,
             "columns_": None if columns is None else Columns(columns["names"], columns["location"], columns["scale"]),
             "_clusters": clusters,
@@ -125,7 +139,39 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
     return params, fitted
 
 
-def _level(arrays: Arrays, i: int, cells: type[SoftCells] | type[Voronoi], frame: Subspace) -> PiecewisePolynomial:
+def _clusters(arrays: Arrays, frame: Subspace) -> Clusters:
+    clusters = Clusters(
+        Voronoi(arrays["clusters.cell_centers"], arrays["clusters.cell_weights"]),
+        arrays["clusters.cluster"],
+        arrays["clusters.centers"],
+        arrays["clusters.weights"],
+    )
+    _check(clusters.cells.centers.shape == (len(clusters.cluster), frame.rank))
+    _check(clusters.centers.shape == (len(clusters.weights), frame.n_features))
+    _check(clusters.cluster.min() >= 0 and clusters.cluster.max() < len(clusters.weights))
+    return clusters
+
+
+def _base(arrays: Arrays, kind: str, frame: Subspace) -> Mixture:
+    weights, means, values = (arrays[f"base.{name}"] for name in ("weights", "means", "covariances"))
+    _check(means.shape == (len(weights), frame.rank) and bool(np.all(weights > 0)))
+    if kind == "spherical":
+        _check(values.shape == weights.shape and bool(np.all(values > 0)))
+        return Mixture(weights, means, Spherical(values, frame.rank))
+    _check(kind == "full" and values.shape == (*means.shape, frame.rank))
+    _check(bool(np.all(np.isfinite(values)) and np.all(np.linalg.eigvalsh(values) > 0)))
+    return Mixture(weights, means, Full(values))
+
+
+def _corrected(arrays: Arrays, i: int, base: Mixture, frame: Subspace) -> CorrectedMixture:
+    degrees, coef = arrays[f"level{i}.degrees"], arrays[f"level{i}.coef"]
+    _check(degrees.shape == base.weights.shape and degrees.min() >= -1)
+    features = Hermite(frame.rank, max(0, int(degrees.max())))
+    _check(coef.shape == (len(degrees), features.sizes[-1], frame.rank))
+    return CorrectedMixture(base, features, coef, degrees, frame.noise_scale)
+
+
+def _piecewise(arrays: Arrays, i: int, cells: type[SoftCells] | type[Voronoi], frame: Subspace) -> PiecewisePolynomial:
     centers, weights = arrays[f"level{i}.centers"], arrays[f"level{i}.weights"]
     degrees, coef = arrays[f"level{i}.degrees"], arrays[f"level{i}.coef"]
     features = Hermite(frame.rank, int(degrees.max()))

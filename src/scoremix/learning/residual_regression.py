@@ -16,8 +16,8 @@ ways.
   G_j already: the Gram matrix alone is the fit, without any noise in the target. At sigma = 0 the degrees 0 and 1 ask
   that the means and covariances of the components be what EM has made them; corrections begin where EM ends.
 
-A polynomial is accepted only where folds of the rows gain by the fit to the others, and surely: by more than their
-standard error and a half. (Two halves that must both gain let more by that only fits the sample.) As responsibilities
+A polynomial is accepted only where folds of the rows gain by the fit to the others, and surely: by more than
+three standard errors. (Two halves that must both gain let more by that only fits the sample.) As responsibilities
 sum to one, the loss of the blend is at most the sum of the losses of the components (Jensen), so what is accepted
 component by component cannot lose together, and the held-out denoising loss comes from the same sums.
 
@@ -48,7 +48,7 @@ from scoremix.samples.source import Chunk, Source
 CHUNK_NUMBERS, MAX_BLOCKS = 2**20, 4
 """Responsibilities of a chunk, at most about; and blocks of noise. Short calls would be all overhead."""
 
-FOLDS, SURE = 4, 1.5
+FOLDS, SURE = 4, 3.0
 """Folds of the rows, by their number modulo 4; and standard errors between them that a polynomial must gain."""
 
 GATE = 1e-5
@@ -79,11 +79,14 @@ class Correcting:
         Antithetic noise draws per row and level.
     seed : int
         Key of all noise.
+    sure : float
+        Standard errors that a polynomial must gain.
     n_threads : int or None
     """
 
     n_draws: int = 2
     seed: int = 0
+    sure: float = SURE
     n_threads: int | None = None
 
 
@@ -224,7 +227,7 @@ def fit_residual(
     if sigma**2 <= SWITCH * narrow_variance(base):
         cross = stein_products(sums.gram, features) @ roots
     rows = source.n_rows * sums.weight.sum(axis=0) / sums.weight.sum()
-    chosen = [choose(sums.gram[:, j], cross[:, j], features.sizes, rows[j]) for j in range(base.n_components)]
+    chosen = [choose(sums.gram[:, j], cross[:, j], features.sizes, rows[j], how.sure) for j in range(base.n_components)]
     degrees = np.array([c.degree for c in chosen])
     top = Hermite(base.n_features, max(0, int(degrees.max())))
     coef = np.linalg.solve(roots, np.swapaxes([c.coef[: top.sizes[-1]] for c in chosen], 1, 2))
@@ -243,7 +246,7 @@ class Choice:
     change: float
 
 
-def choose(gram: Floats, cross: Floats, sizes: tuple[int, ...], rows: float) -> Choice:
+def choose(gram: Floats, cross: Floats, sizes: tuple[int, ...], rows: float, sure: float = SURE) -> Choice:
     """Choose the highest degree that held-out folds surely gain by, over none and over the degrees below.
 
     Parameters
@@ -254,6 +257,8 @@ def choose(gram: Floats, cross: Floats, sizes: tuple[int, ...], rows: float) -> 
         ``sizes[m]`` features have degree <= m.
     rows : float
         That the component has; no degree is tried that they are too few for.
+    sure : float
+        Standard errors between the folds that it must gain.
 
     Returns
     -------
@@ -265,7 +270,7 @@ def choose(gram: Floats, cross: Floats, sizes: tuple[int, ...], rows: float) -> 
             break
         found = held_out_gains(gram[:, :q, :q], cross[:, :q])
         more = found - gains
-        if more.sum() > SURE * np.sqrt(len(more)) * more.std(ddof=1):
+        if more.sum() > sure * np.sqrt(len(more)) * more.std(ddof=1):
             best, gains = degree, found
     coef = np.zeros_like(cross[0])
     if best >= 0:

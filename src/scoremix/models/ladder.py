@@ -10,16 +10,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
-from scoremix.models.piecewise import PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 
 CHUNK_ROWS = 8192
 """Rows evaluated at a time: memory stays bounded whatever is asked."""
+
+
+class Level(Protocol):
+    """What the ladder asks of the model of one noise level, in the coordinates of its frame."""
+
+    @property
+    def centers(self) -> Floats:
+        """Centres of the cells or components, shape (k, r)."""
+
+    @property
+    def weights(self) -> Floats:
+        """Their shares, shape (k,)."""
+
+    @property
+    def degrees(self) -> NDArray[np.intp]:
+        """Degrees of their polynomials, shape (k,); -1 where there is none."""
+
+    def score(self, y: Array, sigma: Array | float) -> Array:
+        """Score at the points y (r, n) and the noise level sigma, a number or shape (n,): this level or one near."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +49,14 @@ class Ladder:
     ----------
     sigmas : ndarray of shape (L,)
         Decreasing noise levels, all > 0.
-    levels : tuple of PiecewisePolynomial
+    levels : tuple of Level
         One model per level, in the coordinates of `frame`.
     frame : Subspace
         Mean, leading subspace and noise of the data.
     """
 
     sigmas: Floats
-    levels: tuple[PiecewisePolynomial, ...]
+    levels: tuple[Level, ...]
     frame: Subspace
 
     @property
@@ -47,11 +66,11 @@ class Ladder:
 
     def centers(self, level: int) -> Floats:
         """Centres of the cells of one level, shape (k, d)."""
-        return np.asarray(self.frame.embed(self.levels[level].cells.centers.T))
+        return np.asarray(self.frame.embed(self.levels[level].centers.T))
 
     def weights(self, level: int) -> Floats:
         """Weights of the cells of one level, shape (k,), summing to 1."""
-        return self.levels[level].cells.weights
+        return self.levels[level].weights
 
     def inside(self) -> Ladder:
         """The same ladder in the coordinates of its frame: what samplers walk, rank r instead of d."""
@@ -63,7 +82,9 @@ class Ladder:
         """``E[mu | y]`` for rows y of shape (n, d) = data + sigma z; sigma a number or shape (n,)."""
 
         def one(rows: Array, level: Array | float) -> Array:
-            return self.frame.embed(self._posterior_mean(self.frame.encode(rows), level))
+            coordinates = self.frame.encode(rows)
+            shift = self._score(coordinates, level) * (self.noise_scale**2 + level**2)
+            return self.frame.embed(coordinates + shift)
 
         return _by_chunks(one, y, sigma)
 
@@ -72,10 +93,9 @@ class Ladder:
 
         def one(rows: Array, level: Array | float) -> Array:
             coordinates = self.frame.encode(rows)
-            variance = self.noise_scale**2 + level**2
-            inside = (self._posterior_mean(coordinates, level) - coordinates) / variance
-            score = self.frame.lift(inside)
+            score = self.frame.lift(self._score(coordinates, level))
             if not self.frame.is_whole:
+                variance = self.noise_scale**2 + level**2
                 outside = self.frame.residual(rows, coordinates)
                 score -= outside / (variance if isinstance(variance, float) else variance[:, None])
             return score
@@ -87,8 +107,8 @@ class Ladder:
         t = sigma**2
         return y + (t if isinstance(t, float | int) else t[:, None]) * self.score(y, sigma)
 
-    def _posterior_mean(self, y: Array, sigma: Array | float) -> Array:
-        """Posterior mean in the coordinates of the frame, (r, n) -> (r, n)."""
+    def _score(self, y: Array, sigma: Array | float) -> Array:
+        """Score in the coordinates of the frame, (r, n) -> (r, n)."""
         if isinstance(sigma, float | int):
             return self._at(y, float(sigma))
         xp = namespace(y)
@@ -106,7 +126,7 @@ class Ladder:
     def _at(self, y: Array, sigma: float) -> Array:
         exact = np.flatnonzero(np.isclose(self.sigmas, sigma, rtol=1e-9, atol=0.0))
         if len(exact):
-            return self.levels[exact[0]].posterior_mean(y, sigma)
+            return self.levels[exact[0]].score(y, sigma)
         return self._in_bracket(y, sigma, int(self._bracket(np.asarray(sigma))))
 
     def _bracket(self, sigma: Floats) -> NDArray[np.intp]:
@@ -117,20 +137,19 @@ class Ladder:
         """Answer between level ``bracket - 1`` (above) and ``bracket`` (below)."""
         if bracket == 0:
             return self._gaussian(y, sigma)
-        above = self.levels[bracket - 1].posterior_mean(y, sigma)
+        above = self.levels[bracket - 1].score(y, sigma)
         if bracket == len(self.sigmas):
             return above
         # Python numbers: a NumPy scalar would turn single precision into double.
         low, high = log(self.sigmas[bracket]), log(self.sigmas[bracket - 1])
         clock = log(sigma) if isinstance(sigma, float) else namespace(y).log(sigma)
         share = (clock - low) / (high - low)
-        return share * above + (1 - share) * self.levels[bracket].posterior_mean(y, sigma)
+        return share * above + (1 - share) * self.levels[bracket].score(y, sigma)
 
     def _gaussian(self, y: Array, sigma: Array | float) -> Array:
-        """Posterior mean under the moment-matched Gaussian: the axes of the frame are its principal axes."""
-        variances = like(self.frame.variances, y)[:, None]
-        signal = namespace(y).clip(variances - self.noise_scale**2, 0.0, None)
-        return y * signal / (signal + (self.noise_scale**2 + sigma**2))
+        """Score of the moment-matched Gaussian: the axes of the frame are its principal axes."""
+        variances = np.maximum(self.frame.variances, self.noise_scale**2)
+        return -y / (like(variances, y)[:, None] + sigma**2)
 
 
 def _by_chunks(function: Callable[[Array, Array | float], Array], y: Array, sigma: Array | float) -> Array:

@@ -99,6 +99,20 @@ class PiecewisePolynomial:
     degrees: NDArray[np.intp]
     noise_scale: float
 
+    @property
+    def centers(self) -> Floats:
+        """Centres of the cells, shape (k, d)."""
+        return self.cells.centers
+
+    @property
+    def weights(self) -> Floats:
+        """Shares of the cells, shape (k,)."""
+        return self.cells.weights
+
+    def score(self, y: Array, sigma: Array | float) -> Array:
+        """``(E[mu | y] - y) / s^2`` for y of shape (d, n)."""
+        return (self.posterior_mean(y, sigma) - y) / (self.noise_scale**2 + sigma**2)
+
     def posterior_mean(self, y: Array, sigma: Array | float) -> Array:
         """Evaluate ``E[mu | y]`` for y of shape (d, n) at noise level sigma (a number, or shape (n,)).
 

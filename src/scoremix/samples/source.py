@@ -7,8 +7,8 @@ never copied whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -123,6 +123,38 @@ class ArraySource:
     def _floating(x: Array) -> Array:
         # A slice of a memory map is still one: np.asarray drops the subclass, reading happens with the first use.
         return as_floating(x if is_foreign(x) else np.asarray(x))
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A source whose rows are mapped as they are read.
+
+    Attributes
+    ----------
+    source : Source
+    n_features : int
+        Number of columns of the mapped rows.
+    function : callable
+        Maps rows of shape (n, d) to (n, n_features), row by row.
+    """
+
+    source: Source
+    n_features: int
+    function: Callable[[Array], Array]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows n."""
+        return self.source.n_rows
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """Walk all mapped rows in order, `rows` at a time."""
+        for chunk in self.source.chunks(rows):
+            yield replace(chunk, x=self.function(chunk.x))
+
+    def draw(self, size: int, rng: np.random.Generator) -> Array:
+        """Draw mapped rows with probability proportional to weight."""
+        return self.function(self.source.draw(size, rng))
 
 
 def _checked_weight(weight: Array, n_rows: int) -> NDArray[np.float64]:

@@ -18,6 +18,9 @@ from scoremix.samples.reduce import available_threads, single_blas_thread
 BLOCK_ROWS = 8192
 """Samples that share one random stream."""
 
+LOCAL = 5.0
+"""Where the noise of the data is not known, the finest scale of their law is so many times the lowest level."""
+
 
 def draw(ladder: Ladder, n_samples: int, sampler: Callable[..., Array], sigmas: Floats, seed: int) -> Floats:
     """Draw samples of the data's law.
@@ -38,12 +41,14 @@ def draw(ladder: Ladder, n_samples: int, sampler: Callable[..., Array], sigmas: 
     """
     out = np.empty((n_samples, ladder.frame.n_features))
     inside = ladder.inside()
+    # A walk in the clock of the finest scale ends without taking away the width of the data: half a Tweedie step.
+    clock = ladder.noise_scale or LOCAL * float(ladder.sigmas[-1])
 
     def fill(block: int) -> None:
         rows = out[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
         rng = np.random.default_rng(np.random.SeedSequence((seed, block)))
         start = rng.standard_normal((len(rows), ladder.frame.rank)) * np.sqrt(ladder.frame.variances + sigmas[0] ** 2)
-        coordinates = sampler(inside.denoise, start, sigmas, rng, noise_scale=ladder.noise_scale)
+        coordinates = sampler(inside.denoise, start, sigmas, rng, noise_scale=clock)
         rows[:] = ladder.frame.embed(coordinates.T)
         if not ladder.frame.is_whole:
             noise = ladder.noise_scale * rng.standard_normal(rows.shape)
