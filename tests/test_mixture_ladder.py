@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scoremix import DiffusionMixture
+from scoremix import DiffusionMixture, load
 from scoremix.evaluation import (
     histogram_total_variation,
     kl_bound,
@@ -19,7 +19,9 @@ from scoremix.learning.mixture_ladder import Standard, general_base
 from scoremix.learning.moments import chunk_moments
 from scoremix.models.corrected import CorrectedMixture
 from scoremix.models.ladder import Ladder
+from scoremix.models.split_tree import SplitTree
 from scoremix.samples.source import ArraySource
+from scoremix.storage import read_model, write_model
 
 GENERAL = {"covariance": "general"}
 
@@ -219,3 +221,38 @@ def test_few_rows(n):
         model = DiffusionMixture(**mode, n_levels=4, random_state=0).fit(X)
         assert np.all(np.isfinite(model.score_samples(X)))
         assert np.all(np.isfinite(model.denoising_loss_))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("base.weights", np.array([0.5, 0.5])),
+        ("base.weights", np.array([-1.0, 1.0, 1.0])),
+        ("base.covariances", -np.ones((3, 2, 2))),
+        ("base.covariances", np.full((3, 2, 2), np.nan)),
+        ("base.means", np.zeros((3, 5))),
+        ("level0.degrees", np.full(3, -2)),
+        ("level1.coef", np.zeros((3, 4, 2))),
+        ("base.means", None),
+    ],
+)
+def test_tampered_files_are_refused(tmp_path, name, value):
+    _, X = clusters(600)
+    DiffusionMixture(**GENERAL, n_levels=3, random_state=0).fit(X).save(tmp_path / "m")
+    kind, header, arrays = read_model(tmp_path / "m")
+    assert name in arrays
+    arrays.pop(name)
+    write_model(tmp_path / "t", kind, header, arrays if value is None else arrays | {name: value})
+    with pytest.raises(ValueError, match="is damaged: the (arrays of the model file do not fit|model file lacks)"):
+        load(tmp_path / "t")
+
+
+@pytest.mark.parametrize("mode", [{}, GENERAL], ids=["atoms", "general"])
+def test_the_tree_of_a_mixture_has_one_root(mode):
+    _, X = clusters()
+    model = DiffusionMixture(**mode, random_state=0).fit(X)
+    tree = SplitTree.of(model.ladder_, model.predict, model.n_cells_)
+    # At the top level, 2.5 deviations of the data, an eighth of the way to the components is left; at the bottom all.
+    spread = [np.linalg.norm(cells - cells.mean(axis=0), axis=1).max() for cells in tree.centers]
+    assert spread[0] < 0.3 * spread[-1]
+    assert np.all(np.abs(tree.centers[-1] - model.ladder_.centers(-1)) < 0.3)
