@@ -41,6 +41,12 @@ def model(data, mode):
     return DiffusionMixture(**mode, n_levels=8, random_state=0).fit(data)
 
 
+def expected_failures(estimator):
+    """Of 15 rows in 10 columns as many components are found as seeds happen to suggest, and seeds are drawn by row."""
+    check = "check_sample_weight_equivalence_on_dense_data"
+    return {check: "too few rows to tell a number of components"} if estimator.covariance == "general" else {}
+
+
 @pytest.mark.filterwarnings("ignore:X has no width")  # of a few rows, some of them repeated
 @parametrize_with_checks(
     [
@@ -48,7 +54,8 @@ def model(data, mode):
         DiffusionMixture(covariance="general", n_levels=3, random_state=0),
         DiffusionMixture(correction_of="nothing", n_levels=3, random_state=0),
         DiffusionMixture(correction_of="nothing", n_levels=3, gates="hard"),
-    ]
+    ],
+    expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
