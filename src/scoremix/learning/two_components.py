@@ -70,7 +70,8 @@ class ExactStatistic:
         """Sums over the rows of `chunk`."""
         xp, d = namespace(chunk.x), len(self.student.centre)
         x = xp.astype(chunk.x, xp.float64, copy=False)
-        x = x - like(self.student.centre, x)
+        if self.student.centre.any():  # the symmetric student has none, and needs no copy
+            x = x - like(self.student.centre, x)
         weight = xp.ones_like(x[:, 0]) if chunk.weight is None else xp.astype(chunk.weight, xp.float64, copy=False)
         half = (self.student.means[0] - self.student.means[1]) / 2
         inside, mass = product(x, like(half, x)), float(xp.sum(weight))
