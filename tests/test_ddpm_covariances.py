@@ -254,6 +254,7 @@ def test_rate_1_is_newtons_step_of_one_component(kind, sigma):
         assert left < 0.02 * before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_descent_over_all_levels_is_as_accurate_as_maximum_likelihood(kind):
     (k, d), n_samples = (3, 3), 6

@@ -20,6 +20,9 @@ from scoremix.noise import sigma_from_ou_time
 QUICK = {"noise_times": ("all",), "n_steps": 60, "step_rule": "scaled", "learning_rate": 1.0}
 """Converges in tens of steps."""
 
+BRISK = {"n_steps": (300, 100), "step_rule": "scaled", "learning_rate": 0.5}
+"""The two published stages in fewer steps."""
+
 
 def clusters(n=2000, k=3, d=4, seed=0, weights=None, shape=None):
     """Rows of k Gaussians about 6 apart, and their means."""
@@ -56,6 +59,7 @@ def test_scikit_learn_contract(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_two_components_from_a_random_start():
     X, means = clusters(k=2)
     model = DDPMMixture(random_state=0).fit(X)
@@ -69,11 +73,11 @@ def test_the_symmetric_student():
     rng = np.random.default_rng(0)
     mu = np.array([1.5, -1.0, 0.0])
     X = rng.choice([-1, 1], 4000)[:, None] * mu + rng.standard_normal((4000, 3))
-    model = DDPMMixture(symmetric=True, random_state=1).fit(X)
+    model = DDPMMixture(symmetric=True, random_state=1, **BRISK).fit(X)
     np.testing.assert_array_equal(model.means_[0], -model.means_[1])
     assert distance(model.means_, np.stack([mu, -mu])) < 0.1  # sqrt(3 / 4000) = 0.03, thrice that
     for start in (mu, np.stack([mu, -mu])):
-        warm = DDPMMixture(symmetric=True, means_init=start, noise_times=0.1, n_steps=500).fit(X)
+        warm = DDPMMixture(symmetric=True, means_init=start, **BRISK).fit(X)
         np.testing.assert_allclose(np.abs(warm.means_), np.abs(model.means_), atol=1e-3)
 
 
@@ -224,11 +228,11 @@ def test_tol_ends_a_stage_and_zero_does_not():
 
 def test_the_ball_holds_means_in_the_last_stage():
     X, means = clusters(k=2)
-    model = DDPMMixture(projection_radius=1.0, random_state=0).fit(X)
+    model = DDPMMixture(projection_radius=1.0, random_state=0, **BRISK).fit(X)
     np.testing.assert_allclose(np.linalg.norm(model.means_ - X.mean(axis=0), axis=1), 1.0, rtol=1e-6)
     first = [record for record in model.history_ if record.stage == 0][-1]
     assert np.linalg.norm(first.means - X.mean(axis=0), axis=1).min() > 2  # only from the second stage on
-    symmetric = DDPMMixture(symmetric=True, projection_radius=1.0, random_state=0).fit(X - means.mean(axis=0))
+    symmetric = DDPMMixture(symmetric=True, projection_radius=1.0, random_state=0, **BRISK).fit(X - means.mean(axis=0))
     np.testing.assert_allclose(np.linalg.norm(symmetric.means_, axis=1), 1.0, rtol=1e-6)
 
 
@@ -275,7 +279,7 @@ def test_frames_pipelines_clones_and_pickles():
     assert list(again.feature_names_in_) == list("abcd")
     with pytest.raises(ValueError, match="feature names"):
         again.predict(frame[["b", "a", "c", "d"]])
-    pipeline = make_pipeline(StandardScaler(), DDPMMixture(2, covariance=0.1, random_state=0)).fit(X)
+    pipeline = make_pipeline(StandardScaler(), DDPMMixture(2, covariance=0.1, random_state=0, **BRISK)).fit(X)
     assert set(pipeline.predict(X)) == {0, 1}
 
 

@@ -18,7 +18,7 @@ from scoremix.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SLOW = {"plot_levels"}
+SLOW = {"plot_levels", "plot_two_stages"}
 
 
 def blocks(page: Path, language: str) -> list[str]:

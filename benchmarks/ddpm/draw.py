@@ -240,7 +240,7 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], Table]]] = {
         "Squared error over that of maximum likelihood, 5,000 rows, 12 seeds; every objective's noise is drawn once.",
         efficiency_table,
     ),
-    "warm": ("Warm starts, all levels: k = 8, d = 16, 20,000 rows, 8 seeds (fewer with the smallest steps).", warm_table),
+    "warm": ("Warm starts, all levels: k = 8, d = 16, 20,000 rows, 8 seeds (3 with the smallest steps).", warm_table),
     "cost": (
         "CPU time of one gradient, times an EM pass of spherical (in brackets: full) covariances; 100,000 rows.",
         cost_table,

@@ -132,7 +132,7 @@ class DDPMMixture(DensityMixin, BaseEstimator):
     >>> rng = np.random.default_rng(0)
     >>> mu = np.array([2.0, 1.0, 0.0])
     >>> X = rng.choice([-1, 1], 2000)[:, None] * mu + rng.standard_normal((2000, 3))
-    >>> model = DDPMMixture(symmetric=True, random_state=0).fit(X)
+    >>> model = DDPMMixture(symmetric=True, step_rule="scaled", learning_rate=0.5, random_state=0).fit(X)
     >>> bool(abs(abs(model.means_[0] @ mu) / 5 - 1) < 0.05)
     True
     """
