@@ -65,7 +65,7 @@ def test_levels_of_a_mixture_and_where_they_are_corrected():
     model = fitted()
     model.correction_of, model.degrees_ = "mixture", (np.array([-1, -1]), np.array([-1, 3]))
     lines = words(model, Columns.plain(["a", "b"]))
-    assert ["sigma", "components", "degrees", "held-out", "loss"] in lines
+    assert ["sigma", "components", "degrees", "loss"] in lines
     assert ["4", "1", "none", "0.5"] in lines
     assert ["0.125", "3", "up", "to", "3", "0.0625"] in lines
 

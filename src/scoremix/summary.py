@@ -135,17 +135,19 @@ def _clusters(noun: str, weights: Floats, centers: Floats, columns: Columns) -> 
 
 
 def _levels(model: DiffusionMixture) -> Group:
-    """Components or regression cells, which may be more than the cells found, degrees and the held-out loss."""
-    cells = "regression cells" if model.correction_of == "nothing" else "components"
+    """Components or regression cells, which may be more than the cells found, degrees and the loss."""
+    is_mixture = model.correction_of == "mixture"  # which has seen all rows; only its polynomials are held out
+    cells, loss = ("components", "loss") if is_mixture else ("regression cells", "held-out loss")
     table = _table(
         {
             "sigma": [f"{sigma:.5g}" for sigma in model.noise_levels_],
             cells: [str(count) for count in model.n_cells_per_level_],
             "degrees": [_range(degrees) for degrees in model.degrees_],
-            "held-out loss": [f"{loss:.4g}" for loss in model.denoising_loss_],
+            loss: [f"{value:.4g}" for value in model.denoising_loss_],
         }
     )
-    explained = "  held-out loss: mean squared error per column of taking noise sigma away, on rows held out"
+    explained = f"  {loss}: mean squared error per column of taking noise sigma away"
+    explained += "" if is_mixture else ", on rows held out"
     return Group(_heading("Noise levels, from the highest down"), table, explained)
 
 

@@ -1,6 +1,6 @@
 """Log density from scores: an integral over noise levels at fixed points, without trajectories.
 
-The density of noisy data obeys the heat equation, ``d q_t / dt = (div grad q_t) / 2``, so at a fixed point y
+The density of noisy data obeys the heat equation, ``d q_t / dt = (div grad q_t) / 2``, so at a fixed point y::
 
     log q_0(y) = log q_T(y) - 1/2 integral over 0 < t < T of (div s + |s|^2) dt,
 
