@@ -696,7 +696,7 @@ def test_the_commands_of_the_documentation_run(folder, capsys):
     for line in block.splitlines():
         succeed(capsys, *shlex.split(line)[1:])
     assert {path.name for path in folder.iterdir()} == {
-        "data.csv", "mixture.safetensors", "densities.csv", "samples.csv", "clean.csv",
+        "data.csv", "mixture.safetensors", "general.safetensors", "densities.csv", "samples.csv", "clean.csv",
     }  # fmt: skip
 
 

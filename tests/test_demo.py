@@ -64,7 +64,7 @@ def test_the_galaxies_samples_lie_where_the_data_lie(demo):
 def test_it_prints_tables_and_ends_with_what_was_found(demo):
     folder, printed = demo
     assert "Old Faithful: 272 eruptions of a geyser" in printed
-    assert "held-out loss" in printed
+    assert "mean squared error per column" in printed
     last = printed.splitlines()[-1]
     assert last.startswith("Old Faithful's eruptions (length and waiting time, min) fall into 2 cells around (2")
     assert last.endswith(f"Models, samples and figures are in {folder}.")
