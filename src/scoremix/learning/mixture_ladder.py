@@ -30,7 +30,7 @@ from scipy.linalg.lapack import dpstrf
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
 from scoremix.features import Hermite
 from scoremix.learning.component_number import component_number
-from scoremix.learning.em import expectation, fit, maximisation
+from scoremix.learning.em import expectation, fit
 from scoremix.learning.global_start import shared_prior
 from scoremix.learning.moments import Moments
 from scoremix.learning.residual_regression import CorrectedFit, Correcting, fit_residual
@@ -140,12 +140,20 @@ def general_base(source: Source, moments: Moments, rank: int | None, rng: np.ran
 
 
 def has_flat_component(rows: Source, mixture: Mixture) -> bool:
-    """Whether rows of a component have no width in some direction: far less than priors let the component have."""
-    expected = expectation(rows, mixture)
-    seen = np.linalg.eigvalsh(maximisation(expected, mixture).covariances)[:, 0]
+    """Whether rows of a component have no width in some direction: far less than priors let the component have.
+
+    Of m rows in d dimensions the smallest variance is low by chance, by ``(1 - sqrt(d / m))^2`` at the edge of the
+    spectrum (Marchenko-Pastur).
+    """
+    expected, d = expectation(rows, mixture), rows.n_features
+    mass = np.maximum(expected.mass, 1e-300)
+    shift = expected.first / mass[:, None]
+    second = expected.second / mass[:, None, None] - shift[:, :, None] * shift[:, None, :]
+    seen = np.linalg.eigvalsh((second + np.swapaxes(second, 1, 2)) / 2)[:, 0]
     kept = np.linalg.eigvalsh(mixture.covariances)[:, 0]
-    enough = expected.mass > ROWS_PER_DIRECTION * rows.n_features
-    return bool(np.any(enough & ((seen < kept / 4) | (kept < 4 * FLAT**2))))
+    by_chance = np.maximum(1 - np.sqrt(d / mass), 0.0) ** 2
+    enough = expected.mass > ROWS_PER_DIRECTION * d
+    return bool(np.any(enough & ((seen < kept / 4 * by_chance) | (kept < 4 * FLAT**2))))
 
 
 @dataclass(frozen=True)
