@@ -124,3 +124,15 @@ def test_chunks_and_threads_do_not_matter(ladder, monkeypatch):
     two = find_clusters(ArraySource(x), ladder, 0.01, np.random.default_rng(0), n_threads=2)
     np.testing.assert_allclose(one.centers, two.centers, rtol=1e-11)
     np.testing.assert_allclose(one.weights, two.weights, rtol=1e-12)
+
+
+def test_in_many_dimensions_a_matrix_is_not_worth_two_balls():
+    # Two balls 4 apart, 400 points each: apart they gain about 0.3 nats per point over one Gaussian, 250 in all; a
+    # matrix of 20 dimensions is charged 231 / 2 log 800 = 770, twice, a ball 21 / 2 log 800 = 70.
+    rng, d = np.random.default_rng(0), 20
+    centers = np.zeros((2, d))
+    centers[1, 0] = 4.0
+    x = np.repeat(centers, 400, axis=0) + rng.standard_normal((800, d))
+    assert len(merge_gaussian(sums_of(x, centers), d, 1.0)) == 2
+    wide = np.repeat(centers[:1], 800, axis=0) + rng.standard_normal((800, d))
+    assert len(merge_gaussian(sums_of(wide, centers / 4), d, 1.0)) == 1

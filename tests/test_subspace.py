@@ -127,3 +127,13 @@ def test_axes_turn_to_the_anchor():
 def test_rounding_below_zero_is_zero():
     covariance = np.outer([1.0, 2, 3], [1.0, 2, 3]) - 1e-15 * np.eye(3)
     assert leading_subspace(np.zeros(3), covariance, 100, 1.0, 3).variances.min() >= 0
+
+
+def test_weak_directions_are_kept_beside_strong_ones():
+    # What is left after 17 strong directions is noise in 3: its edge is nearer to 1 than that of noise in 20.
+    n, strong, weak = 20_000, [4.0] * 17, [1.06] * 3
+    edges = [noise_edge(d, n) for d in (3, 20)]
+    assert edges[0] < 1.06 < edges[1]
+    frame = leading_subspace(np.zeros(20), np.diag(strong + weak), n, 1.0)
+    assert frame.rank == 20
+    assert leading_subspace(np.zeros(20), np.diag([4.0] + [1.06] * 19), n, 1.0).rank == 1

@@ -3,7 +3,8 @@
 Algorithm 2 with radius 1 on the denoised points finds the centres of separated components exactly. A long cluster is
 covered by several balls, though, and a single Gaussian should be one cell: so neighbours are merged while one Gaussian
 explains their points better than two, by the classification likelihood with a BIC charge, which needs only the additive
-moments of the cells. (Two equal round clusters merge below a distance of 3.5 of their standard deviations.)
+moments of the cells. (Two equal round clusters merge below a distance of 3.5 of their standard deviations.) In many
+dimensions a cell may also be a ball of the known noise, which is charged for fewer parameters.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scoremix.learning.score_regression import CHUNK_ROWS, cover_size, encoded_r
 from scoremix.learning.warm_starts import cover
 from scoremix.models.cells import Voronoi
 from scoremix.models.ladder import Ladder
+from scoremix.models.subspace import SMALL_DIMENSION
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
@@ -127,12 +129,11 @@ def merge_gaussian(sums: Floats, rank: int, floor: float) -> list[list[int]]:
     groups = [[int(j)] for j in filled]
     values = [sums[j] for j in filled]
     n = float(sums[:, 0].sum())
-    charge = packed_size(rank) / 2 * np.log(max(n, 2.0))
     while len(groups) > 1:
         pairs = _neighbours(np.array([v[1 : 1 + rank] / v[0] for v in values]))
         alone = _description(np.array(values), rank, floor, n)
         joined = _description(np.array([values[i] + values[j] for i, j in pairs]), rank, floor, n)
-        gains = joined - alone[pairs].sum(axis=1) + charge
+        gains = joined - alone[pairs].sum(axis=1)
         best = int(np.argmax(gains))
         if gains[best] <= 0:
             break
@@ -153,7 +154,11 @@ def _neighbours(means: Floats) -> NDArray[np.intp]:
 
 
 def _description(sums: Floats, rank: int, floor: float, n: float) -> Floats:
-    """Classification log-likelihood of groups, each a Gaussian of its own: ``N (log N/n - log det S / 2)``."""
+    """Classification log-likelihood of groups, less what their parameters are charged by BIC.
+
+    A group is a Gaussian of its own, ``N (log N/n - log det S / 2)``, or, in many dimensions, a ball of the variance
+    `floor`, whichever describes it better: a matrix is charged for more there than two clusters gain by being apart.
+    """
     weight = sums[:, 0]
     mean = sums[:, 1 : 1 + rank] / weight[:, None]
     second = np.empty((len(sums), rank, rank))
@@ -163,4 +168,9 @@ def _description(sums: Floats, rank: int, floor: float, n: float) -> Floats:
     prior = rank + 1
     cov = (scatter + prior * floor * np.eye(rank)) / (weight + prior)[:, None, None]
     _, log_det = np.linalg.slogdet(cov)
-    return np.asarray(weight * (np.log(weight / n) - 0.5 * log_det))
+    own = -0.5 * weight * log_det - packed_size(rank) / 2 * np.log(max(n, 2.0))
+    if floor > 0 and rank > SMALL_DIMENSION:
+        spread = np.trace(scatter, axis1=1, axis2=2) / floor - weight * rank
+        ball = -0.5 * (spread + weight * rank * np.log(floor)) - (rank + 1) / 2 * np.log(max(n, 2.0))
+        own = np.maximum(own, ball)
+    return np.asarray(weight * np.log(weight / n) + own)

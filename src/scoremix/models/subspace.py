@@ -82,6 +82,13 @@ def noise_edge(n_features: int, effective_rows: float) -> float:
     return float(((n + d) ** 2 + 2 * (n + d) * (1 / n + 1 / d) ** (1 / 3)) / n**2)
 
 
+def _beyond_noise(values: Floats, effective_rows: float, noise_scale: float) -> int:
+    """Number of leading eigenvalues that noise in the remaining directions does not explain."""
+    left = range(len(values), 0, -1)
+    edges = noise_scale**2 * np.array([noise_edge(m, effective_rows) for m in left])
+    return int(np.append(values <= edges, True).argmax())
+
+
 def leading_subspace(
     mean: Floats,
     covariance: Floats,
@@ -101,8 +108,8 @@ def leading_subspace(
     noise_scale : float
         Standard deviation sigma0 of the isotropic noise in the data.
     rank : int, optional
-        Dimension of the subspace; by default d where that is at most 5, else the number of eigenvalues above
-        `noise_edge`, at least 1.
+        Dimension of the subspace; by default d where that is at most 5, else the number of eigenvalues, from the
+        largest on, above the `noise_edge` of the directions that are left, at least 1.
     anchor : ndarray of shape (d,), optional
         A sample. Axes are defined up to sign; they are turned so that its coordinates are not negative, so that the
         frame turns with the data. Without it, they keep the signs of the eigensolver.
@@ -114,8 +121,7 @@ def leading_subspace(
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
     if rank is None:
-        edge = noise_edge(len(mean), effective_rows) * noise_scale**2
-        rank = len(mean) if len(mean) <= SMALL_DIMENSION else max(1, int(np.count_nonzero(values > edge)))
+        rank = len(mean) if len(mean) <= SMALL_DIMENSION else max(1, _beyond_noise(values, effective_rows, noise_scale))
     basis = vectors[:, :rank]
     if anchor is not None:
         basis = basis * np.where((anchor - mean) @ basis < 0, -1.0, 1.0)
