@@ -367,3 +367,17 @@ def test_the_mixture_is_in_the_units_of_the_rows(kind):
     assert np.linalg.norm(mixture.means[:, None] - (100 * centres + 7), axis=2).min(axis=0).max() < 45
     np.testing.assert_allclose(mixture.covariances.diagonal(axis1=1, axis2=2), 1e4, rtol=0.6)
     assert np.all(np.diff(mixture.means[:, 0]) >= 0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_components_that_lie_on_top_of_each_other(seed):
+    # 0.7 apart, covariances that differ: pruning one by one stops at three to eight, each worse than the next.
+    rng = np.random.default_rng(seed)
+    roots = [rng.standard_normal((2, 2)) for _ in range(2)]
+    shapes = [root @ root.T / 2 + 0.3 * np.eye(2) for root in roots]
+    label = rng.integers(2, size=20_000)
+    x = np.einsum("nij,nj->ni", np.linalg.cholesky(shapes)[label], rng.standard_normal((20_000, 2)))
+    x[:, 0] += 0.7 * label
+    model, two = fitted(x), GaussianMixture(2, random_state=0, tol=1e-5, max_iter=500).fit(x)
+    assert model.bic(x) < two.bic(x) + 40  # 0.001 nats per row: EM creeps here
+    assert model.n_components_ == 2

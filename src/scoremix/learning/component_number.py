@@ -225,14 +225,19 @@ def shrunk(number: Number, mixture: Mixture, charge: Charge, forced: int = 0) ->
     return mixture
 
 
-def alone(number: Number, state: Posterior, charge: Charge) -> Posterior:
-    """One component, where that is better: a few less may all be worse, and one better, than what was found."""
-    if state.mixture.n_components > 1:
-        everyone = state.mixture
-        covariance = everyone.covariance.take(np.zeros(1, dtype=np.intp))
-        trial = number.em(Mixture(np.ones(1), everyone.mean()[None, :], covariance), 2)
-        if number.rises("one alone", trial, state, charge, 0.0):
-            return trial
+def fewer(number: Number, state: Posterior, charge: Charge) -> Posterior:
+    """Half as many components, a quarter, down to one, where that is better.
+
+    A few less may all be worse than what was found, and many less better: components that overlap closely take EM
+    hundreds of passes to share the rows anew.
+    """
+    mixture = state.mixture
+    while mixture.n_components > 1:
+        half = max(1, (mixture.n_components + (mixture.n_components > 2)) // 2)  # three, two, one
+        trial = number.em(number.search.reduced(mixture, half), POLISH, 1e-5)
+        if number.rises("fewer", trial, state, charge, 0.0):
+            state = trial
+        mixture = trial.mixture
     return state
 
 
@@ -372,10 +377,10 @@ def grown(number: Number, state: Posterior, charge: Charge, held_out: bool) -> P
 
 
 def rechecked(number: Number, state: Posterior, charge: Charge) -> Posterior:
-    """One less, one more, each fitted until it converges; and one alone."""
+    """One less, many less, one more, each fitted until it converges."""
     for _ in range(RECHECKS):
         state = pruned(number, state, charge, POLISH)
-        state = alone(number, state, charge)
+        state = fewer(number, state, charge)
         if state.mixture.n_components >= number.most:
             break
         splits = number.search.splits(state, number.fold)
