@@ -4,26 +4,18 @@ python -m benchmarks.ddpm.draw
 python -m benchmarks.ddpm.draw --results DIR --output docs/figures --page docs/sck.md
 """
 
-import argparse
-import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Any
-
-import matplotlib as mpl
-
-mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks import FIGURES as FOLDER
-from benchmarks import RESULTS, ROOT
+from benchmarks import ROOT
 from benchmarks.ddpm import PREFIX
-from benchmarks.gaussian.draw import BEGIN, END, Table, markdown, of, values_of
+from benchmarks.gaussian.draw import Table, of, values_of
+from benchmarks.page import Page
 
-PAGE = ROOT / "docs" / "sck.md"
 Row = dict[str, Any]
 
 COLOURS = ("#0b6e99", "#7fb8d0", "#c8553d", "#e8a87c")
@@ -259,44 +251,16 @@ CAPTIONS = {
 }
 
 
-def sections(contents: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Every table with its figure, by name."""
-    for name, content in contents.items():
-        source, (title, table) = content["provenance"], TABLES[name]
-        parts = [f"**{title}** {source['date'][:10]}, {source['cpu']}.", markdown(table(content["rows"]))]
-        if name in FIGURES:
-            parts.append(f"![{CAPTIONS[name]}](figures/{PREFIX}{name}.png)")
-        yield name, "\n\n".join(parts)
-
-
-def fill(page: Path, contents: dict[str, dict[str, Any]]) -> None:
-    """Replace what stands between the markers of every table."""
-    text = page.read_text(encoding="utf-8")
-    for name, section in sections(contents):
-        begin, end = (marker.replace("-->", f"{name} -->") for marker in (BEGIN, END))
-        before, rest = text.split(begin, 1)
-        text = before + "\n\n".join([begin, section, end]) + rest.split(end, 1)[1]
-    page.write_text(text, encoding="utf-8")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw every stored table and fill the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ddpm.draw", description="Draw what is stored.")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the figures")
-    parser.add_argument("--page", type=Path, default=PAGE, help="page whose tables are filled")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    paths = {name: options.results / f"{PREFIX}{name}.json" for name in TABLES}
-    contents = {n: json.loads(p.read_text(encoding="utf-8")) for n, p in paths.items() if p.exists()}
-    for name, make in FIGURES.items():
-        if name in contents:
-            figure, source = make(contents[name]["rows"]), contents[name]["provenance"]
-            figure.supxlabel(f"{source['date'][:10]}, {source['cpu']}", fontsize=7, color="0.4")
-            figure.savefig(options.output / f"{PREFIX}{name}.png", dpi=120)
-            plt.close(figure)
-    fill(options.page, contents)
-
+PAGE = Page(
+    "python -m benchmarks.ddpm.draw",
+    PREFIX,
+    ROOT / "docs" / "sck.md",
+    {name: (table,) for name, table in TABLES.items()},
+    FIGURES,
+    CAPTIONS,
+)
+sections = PAGE.sections
+main = PAGE.main
 
 if __name__ == "__main__":
     main()

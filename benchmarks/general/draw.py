@@ -4,32 +4,22 @@ python -m benchmarks.general.draw
 python -m benchmarks.general.draw --results DIR --output docs/figures --page docs/general_benchmarks.md
 """
 
-import argparse
-import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import Any
-
-import matplotlib as mpl
-
-mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks import FIGURES as FOLDER
-from benchmarks import RESULTS, ROOT
-from benchmarks.gaussian.draw import BEGIN, END, markdown, of, values_of
+from benchmarks import ROOT
+from benchmarks.gaussian.draw import of, values_of
 from benchmarks.general import PREFIX
 from benchmarks.general.known import BASE, CORRECTED, DOUBLE_CORRECTED, HALF_CORRECTED, LIMIT, PAPER
 from benchmarks.general.real import BASE as MIXTURE
 from benchmarks.general.real import CORRECTED as WITH_POLYNOMIALS
 from benchmarks.general.real import GRID, KDE, NEURAL, SHAPES
 from benchmarks.general.tables import LEAST, PLANS, Row
-
-PAGE = ROOT / "docs" / "general_benchmarks.md"
+from benchmarks.page import Page
 
 COLOURS = {
     MIXTURE: "#0b3c5d",
@@ -168,46 +158,11 @@ CAPTIONS = {
 }
 
 
-def sections(contents: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """The tables of every experiment with its figure, by name."""
-    for name, content in contents.items():
-        source = content["provenance"]
-        parts = []
-        for title, table in PLANS[name]:
-            parts += [f"**{title}** {source['date'][:10]}, {source['cpu']}.", markdown(table(content["rows"]))]
-        if name in FIGURES:
-            parts.append(f"![{CAPTIONS[name]}](figures/{PREFIX}{name}.png)")
-        yield name, "\n\n".join(parts)
-
-
-def fill(page: Path, contents: dict[str, dict[str, Any]]) -> None:
-    """Replace what stands between the markers of every table."""
-    text = page.read_text(encoding="utf-8")
-    for name, section in sections(contents):
-        begin, end = (marker.replace("-->", f"{name} -->") for marker in (BEGIN, END))
-        before, rest = text.split(begin, 1)
-        text = before + "\n\n".join([begin, section, end]) + rest.split(end, 1)[1]
-    page.write_text(text, encoding="utf-8")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw every stored table and fill the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.general.draw", description="Draw what is stored.")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the figures")
-    parser.add_argument("--page", type=Path, default=PAGE, help="page whose tables are filled")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    paths = {name: options.results / f"{PREFIX}{name}.json" for name in PLANS}
-    contents = {n: json.loads(p.read_text(encoding="utf-8")) for n, p in paths.items() if p.exists()}
-    for name, make in FIGURES.items():
-        if name in contents:
-            figure, source = make(contents[name]["rows"]), contents[name]["provenance"]
-            figure.supxlabel(f"{source['date'][:10]}, {source['cpu']}", fontsize=7, color="0.4")
-            figure.savefig(options.output / f"{PREFIX}{name}.png", dpi=120)
-            plt.close(figure)
-    fill(options.page, contents)
-
+PAGE = Page(
+    "python -m benchmarks.general.draw", PREFIX, ROOT / "docs" / "general_benchmarks.md", PLANS, FIGURES, CAPTIONS
+)
+sections = PAGE.sections
+main = PAGE.main
 
 if __name__ == "__main__":
     main()
