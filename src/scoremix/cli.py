@@ -5,14 +5,13 @@ every run draws its own random numbers. An option that the kind of model does no
 How errors, warnings and progress look is the business of `terminal`.
 """
 
-import csv
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -27,9 +26,7 @@ from scoremix.samples.files import Columns, table_ending, write_table
 from scoremix.samples.formats import default_names
 from scoremix.summary import mean_line, summary
 from scoremix.terminal import console, exit_status, plural, progress, say
-
-_N = TypeVar("_N", int, float)
-_V = TypeVar("_V")
+from scoremix.words import auto_or, listed, noise_time, split, variance
 
 _DEFAULTS = DiffusionMixture()
 _SHARED = ("data", "output", "model", "columns", "seed")
@@ -247,26 +244,22 @@ def _fit(
     The rows are read into memory. --columns and --seed are for all models, and help says which of the other options are
     for Gaussian and ddpm models; the rest is for diffusion models. Gaussian models take rows with missing values.
     """
-    own = _OPTIONS.get(model, ())
-    others = set(context.params).difference(_SHARED, own)
-    if model is _ModelKind.diffusion:
-        others = {name for names in _OPTIONS.values() for name in names}
-    _refuse(context, others, f"is not an option of {model} models")
-    chosen = _split(columns)
+    _refuse(context, _options_of_others(context, model), f"is not an option of {model} models")
+    chosen = split(columns)
     if model is _ModelKind.gaussian:
-        number = _auto_or(int, components, "--components")
+        number = auto_or(int, components, "--components")
         mixture = GaussianMixture(number, covariance_type=covariance_type.value, random_state=seed)
         fit_parameters(mixture, data, output, chosen)
         return
     if model is _ModelKind.ddpm:
-        number = _auto_or(int, components, "--components")
+        number = auto_or(int, components, "--components")
         descent = DDPMMixture(
             2 if number == "auto" else number,
             symmetric=symmetric,
-            noise_times=_listed(_time, noise_times, "--noise-times"),
-            n_steps=_listed(int, n_steps, "--n-steps"),
+            noise_times=listed(noise_time, noise_times, "--noise-times"),
+            n_steps=listed(int, n_steps, "--n-steps"),
             learning_rate=learning_rate,
-            covariance=covariance if covariance in ("identity", "diag", "full") else _number(covariance),
+            covariance=variance(covariance),
             step_rule=step_rule.value,
             random_state=seed,
         )
@@ -278,8 +271,8 @@ def _fit(
     ladder = DiffusionMixture(
         covariance=covariance_model.value,
         correction_of=correction_of.value,
-        noise_scale=1.0 if is_general else _auto_or(float, noise_scale, "--noise-scale"),
-        degree=_auto_or(int, degree, "--degree"),
+        noise_scale=1.0 if is_general else auto_or(float, noise_scale, "--noise-scale"),
+        degree=auto_or(int, degree, "--degree"),
         gates=gates.value,
         n_levels=levels,
         sigma_min=sigma_min,
@@ -370,52 +363,19 @@ def _info(model: _Model) -> None:
     console().print(summary(fitted, columns, str(model)))
 
 
+def _options_of_others(context: typer.Context, model: _ModelKind) -> set[str]:
+    """Options of fit that a kind of model does not know."""
+    if model is _ModelKind.diffusion:
+        return {name for names in _OPTIONS.values() for name in names}
+    return set(context.params).difference(_SHARED, _OPTIONS[model])
+
+
 def _refuse(context: typer.Context, names: Collection[str], reason: str) -> None:
     """Refuse options that were given, whatever their value."""
     for parameter in context.command.params:
         source = context.get_parameter_source(str(parameter.name))
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
             raise ValueError(f"{parameter.opts[0]} {reason}: leave it out")
-
-
-def _auto_or(number: Callable[[str], _N], text: str, option: str) -> _N | Literal["auto"]:
-    """Read "auto" or a number."""
-    if text == "auto":
-        return "auto"
-    try:
-        return number(text)
-    except ValueError:
-        kind = "a whole number" if number is int else "a number"
-        raise typer.BadParameter(f"{text!r} is neither 'auto' nor {kind}", param_hint=option) from None
-
-
-def _number(text: str) -> float:
-    """Read a variance."""
-    try:
-        return float(text)
-    except ValueError:
-        message = f"{text!r} is neither 'identity', 'diag', 'full' nor a number"
-        raise typer.BadParameter(message, param_hint="--covariance") from None
-
-
-def _time(text: str) -> float | str:
-    """Read a noise time, or the word all."""
-    return "all" if text == "all" else float(text)
-
-
-def _listed(value: Callable[[str], _V], text: str, option: str) -> tuple[_V, ...]:
-    """Read values with commas between."""
-    try:
-        return tuple(value(part.strip()) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list such as 1.5,0.1 or 100,50", param_hint=option) from None
-
-
-def _split(columns: list[str] | None) -> list[str] | None:
-    """Split names at commas; quotes protect a comma, as in CSV files."""
-    if not columns:
-        return None
-    return [name.strip() for row in csv.reader(columns, skipinitialspace=True) for name in row]
 
 
 def _load(path: Path) -> tuple[DiffusionMixture | GaussianMixture | DDPMMixture, Columns]:

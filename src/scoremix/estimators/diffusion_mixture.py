@@ -592,7 +592,7 @@ class DiffusionMixture(BaseEstimator):
             degrees = fit.model.degrees
             highest = f"degree <= {degrees.max()}" if degrees.max() >= 0 else "no polynomials"
             logger.info(
-                "level %d/%d: sigma=%.4g, %d cells, %s, held-out denoising loss %.5g",
+                "level %d/%d: sigma=%.4g, %d cells, %s, denoising loss %.5g",
                 level + 1, len(sigmas), sigmas[level], len(degrees), highest, fit.denoising_loss,
             )  # fmt: skip
 

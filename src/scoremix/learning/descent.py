@@ -8,8 +8,8 @@ the sum of many levels with likelihood weights is, as maximum likelihood is (`al
 What is descended is a *method*, which knows how to evaluate a student and where a step leads. `KnownCovariance` moves
 means (and weights) by the gradient, as published: in the means themselves, not in their shrunk copies at
 Ornstein-Uhlenbeck time, so that a rate means the same at every level. `LearntCovariance` moves covariances too, by
-steps that know their curvature. Where noise is integrated out, or drawn once in pairs +-z and kept, the objective is
-one function, and a stage ends early once steps have become tiny; with fresh noise a small rate averages over it.
+steps that know their curvature. Where noise is integrated out, or drawn once in pairs +-z, the objective is one
+function, and a stage ends once steps are tiny; with fresh noise a small rate averages over it.
 """
 
 from __future__ import annotations
@@ -122,8 +122,7 @@ class Record:
         return getattr(self, name)
 
 
-S = TypeVar("S", Student, Mixture)
-"""What is learnt."""
+S = TypeVar("S", Student, Mixture)  # what is learnt
 
 
 @dataclass(frozen=True)
