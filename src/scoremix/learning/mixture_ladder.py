@@ -7,7 +7,9 @@ leading subspace of the data. Else a Gaussian mixture with full covariances whos
    constant, are left out: the frame of the model is the space that the data span, and outside it there is nothing.
 2. *Directions.* Of more than `MOST_DIRECTIONS`, the principal ones are the mixture's; all components share the Gaussian
    of the others.
-3. *Width.* A component that lies in a plane, a line or a point has no score without noise. Covariances are kept above
+3. *Components.* They are searched for with full covariances or, where rows are few and held-out ones prefer it, with
+   diagonal ones, in more directions if need be; covariances are full in the end (`learning.general_mixture`).
+4. *Width.* A component that lies in a plane, a line or a point has no score without noise. Covariances are kept above
    `FLAT`, which the caller is told of: learning has to stop at a level above 0 (CKS, Remark 4).
 
 Corrections are learnt for such a base only. Atoms are already all that the data tell of the mixing measure: on
@@ -29,9 +31,8 @@ from scipy.linalg.lapack import dpstrf
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
 from scoremix.features import Hermite
-from scoremix.learning.component_number import component_number
-from scoremix.learning.em import expectation, fit
-from scoremix.learning.global_start import shared_prior
+from scoremix.learning.em import expectation
+from scoremix.learning.general_mixture import Directions, general_mixture
 from scoremix.learning.moments import Moments
 from scoremix.learning.residual_regression import CorrectedFit, Correcting, fit_residual
 from scoremix.models.corrected import CorrectedMixture
@@ -41,8 +42,14 @@ from scoremix.models.subspace import Subspace
 from scoremix.noise import antithetic, normal_rows
 from scoremix.samples.source import ArraySource, Mapped, Source
 
-MOST_COMPONENTS, MOST_DIRECTIONS = 100, 50
-"""Most components that are found, and most dimensions that their covariances are learnt in."""
+MOST_COMPONENTS = 100
+"""Most components that are found."""
+
+MOST_DIRECTIONS, AT_ROWS = 50, 20_000
+"""Most dimensions that covariances are learnt in; the search for many components affords more below so many rows."""
+
+ROWS_PER_MATRIX = 10
+"""Rows per dimension that it must have there."""
 
 DEPENDENT = 1e-9
 """A column of which others leave less than this share of the variance unexplained is a linear combination of them."""
@@ -55,9 +62,6 @@ ROWS_PER_DIRECTION = 5
 
 NARROW = 0.1
 """Share of the data that may lie in narrower components than the one whose scale counts as local."""
-
-TOLERANCE, PASSES = 1e-5, 200
-"""EM on all rows ends when the mean log likelihood changes by less, or after so many passes."""
 
 SCREEN_ROWS, PROMISING = 10_000, 0.5
 """Rows that corrections are first tried on, and standard errors that a promising one gains there."""
@@ -102,6 +106,12 @@ def in_double(source: Source) -> Source:
     return Mapped(source, source.n_features, lambda x: namespace(x).astype(x, namespace(x).float64))
 
 
+def fine_directions(n_rows: int) -> int:
+    """Dimensions in which a pass over n rows costs no more, O(n d^2), than one over `AT_ROWS` in `MOST_DIRECTIONS`."""
+    affordable = MOST_DIRECTIONS * np.sqrt(AT_ROWS / n_rows)
+    return int(max(MOST_DIRECTIONS, min(affordable, n_rows / ROWS_PER_MATRIX)))
+
+
 def general_base(source: Source, moments: Moments, rank: int | None, rng: np.random.Generator) -> Base:
     """Learn a Gaussian mixture with full covariances, its number of components found.
 
@@ -112,7 +122,7 @@ def general_base(source: Source, moments: Moments, rank: int | None, rng: np.ran
     moments : Moments
         Of its rows.
     rank : int, optional
-        Dimensions in which components differ, at most `MOST_DIRECTIONS` by default.
+        Dimensions in which components differ, by default at most `MOST_DIRECTIONS` or `fine_directions`.
     rng : Generator
 
     Returns
@@ -121,22 +131,18 @@ def general_base(source: Source, moments: Moments, rank: int | None, rng: np.ran
 
     Notes
     -----
-    The cost of ``GaussianMixture("auto")``: O(n k d^2) per pass. Multiplying columns by numbers changes nothing else.
+    The cost of `general_mixture`: O(n k d^2) per pass. Multiplying columns by numbers changes nothing else.
     """
     space = Standard.of(moments)
-    most = min(len(space.columns), MOST_DIRECTIONS if rank is None else rank)
-    values, axes = np.linalg.eigh(space.correlation)
-    values, axes = values[::-1], axes[:, ::-1]
-    lead = np.eye(len(values)) if most == len(values) else axes[:, :most]
-    rows = Mapped(in_double(source), most, lambda x: space.encode(x) @ like(lead, x))
-    start, _ = component_number(rows, "full", MOST_COMPONENTS, rng)
-    prior = shared_prior(rows, "full")
-    found = fit(rows, start, tol=TOLERANCE, max_iter=PASSES, reg=FLAT**2, prior=prior).mixture
-    found = found.take(np.argsort(-found.weights, kind="stable"))
-    rest = axes[:, most:] if most < len(values) else np.zeros((len(values), 0))
-    common = (rest * values[len(values) - rest.shape[1] :]) @ rest.T
-    mixture = Mixture(found.weights, found.means @ lead.T, Full(lead @ found.covariances @ lead.T + common))
-    return Base(space.frame, space.embedded(mixture), space.is_flat or has_flat_component(rows, found))
+    rows = Mapped(in_double(source), len(space.columns), space.encode)
+    wide, fine = (
+        Directions.leading(space.correlation, most if rank is None else rank)
+        for most in (MOST_DIRECTIONS, fine_directions(source.n_rows))
+    )
+    found = general_mixture(rows, wide, fine, MOST_COMPONENTS, FLAT**2, rng)
+    mixture = space.embedded(found.directions.embedded(found.mixture))
+    is_flat = space.is_flat or has_flat_component(found.directions.along(rows), found.mixture)
+    return Base(space.frame, mixture, is_flat)
 
 
 def has_flat_component(rows: Source, mixture: Mixture) -> bool:
