@@ -39,3 +39,15 @@ def test_a_fit_is_worth_more_than_one_gaussian(mode):
     assert found == model.certificate(new, random_state=0)
     with pytest.raises(ValueError, match="at least 2"):
         model.certificate(new[:1])
+
+
+def test_flat_data_are_compared_at_the_same_noise():
+    rng = np.random.default_rng(0)
+    X = TRUTH.sample(3000, rng)
+    X = np.column_stack([X, X @ [1.0, -1.0]])
+    with pytest.warns(UserWarning, match="no width"):
+        model = DiffusionMixture(covariance="general", n_levels=8, random_state=0).fit(X)
+    assert model.noise_floor_ > 0
+    found = model.certificate(X, random_state=0)
+    assert all(np.all(degrees < 0) for degrees in model.degrees_)  # the mixture alone, up to the noise that it carries
+    assert abs(found.over_mixture.value) < 1e-6 * found.over_gaussian.value

@@ -390,8 +390,11 @@ def test_score_of_diffusion_models_is_a_density_in_the_columns_units(folder, cap
     assert np.mean(read_table("scored.csv")[1][:, 0] - expected) == pytest.approx(0, abs=0.1)
 
 
-def test_general_covariances(folder, capsys):
-    out = succeed(capsys, "fit", "data.csv", "-o", "m", "--covariance-model", "general", "--seed", "0")
+@pytest.mark.parametrize(
+    "words", [[], ["--correction-of", "nothing"], ["--correction-of", "nothing", "--gates", "hard"]], ids=str
+)
+def test_general_covariances(folder, capsys, words):
+    out = succeed(capsys, "fit", "data.csv", "-o", "m", "--covariance-model", "general", "--seed", "0", *words)
     assert "2 cells in 2 columns; covariances learnt" in out
     assert succeed(capsys, "info", "m").splitlines()[1] == "2 cells in 2 columns; covariances learnt"
     for command in (["sample", "m", "-n", "30"], ["denoise", "m", "data.csv"], ["score", "m", "data.csv"]):
@@ -542,7 +545,6 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("score mixture data.csv -o data.csv", "data.csv is named twice"),
         ("score mixture mixture", "unknown ending ''"),
         ("fit data.csv -o m --covariance-model general --noise-scale 1", "--noise-scale is not an option of general"),
-        ("fit data.csv -o m --covariance-model general --correction-of nothing", "needs correction_of='mixture'"),
         ("fit data.csv -o m --degree 2", "degree=2 is for correction_of='nothing'"),
         ("score model wide.npy", "wide.npy has no column 'a [m]'"),
         ("sample mixture -n 3 -o s.csv --steps 5", "--steps is not an option for mixture, which holds a GaussianM"),

@@ -16,7 +16,14 @@ from scoremix import DiffusionMixture, load
 from scoremix.samples.files import Columns
 
 CELLS = {"correction_of": "nothing"}
-MODES = {"cells": CELLS, "atoms": {}, "general": {"covariance": "general"}}
+GENERAL_CELLS = {"covariance": "general", **CELLS}
+MODES = {
+    "cells": CELLS,
+    "atoms": {},
+    "general": {"covariance": "general"},
+    "general cells": GENERAL_CELLS,
+    "general hard cells": {**GENERAL_CELLS, "gates": "hard"},
+}
 CENTERS = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
 
 
@@ -30,7 +37,10 @@ def data():
     return three_clusters(3000)
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if "hard" in name else ()) for name in MODES],
+)
 def mode(request):
     """Parameters that say what is learnt: cells alone, atoms, or a mixture with covariances."""
     return MODES[request.param]
@@ -58,6 +68,19 @@ def expected_failures(estimator):
     expected_failed_checks=expected_failures,
 )
 def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:X has no width")
+@parametrize_with_checks(
+    [
+        DiffusionMixture(**GENERAL_CELLS, n_levels=3, random_state=0),
+        DiffusionMixture(**GENERAL_CELLS, n_levels=3, gates="hard", random_state=0),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learn_contract_of_general_cells(estimator, check):
     check(estimator)
 
 
@@ -274,7 +297,9 @@ def test_verbose_logs_a_line_per_level(data, caplog, mode):
         ({"gates": "hard"}, "gates='hard' is for correction_of='nothing'"),
         ({"degree": 3}, "degree=3 is for correction_of='nothing'"),
         ({"covariance": "general", "noise_scale": 0.5}, "noise_scale=0.5 is for covariance='identity'"),
-        ({"covariance": "general", **CELLS}, "covariance='general' needs correction_of='mixture'"),
+        ({**GENERAL_CELLS, "noise_scale": 0.5}, "noise_scale=0.5 is for covariance='identity'"),
+        ({**GENERAL_CELLS, "degree": 70}, "degree=70 in 2 dimensions means 2556 polynomial features"),
+        ({**GENERAL_CELLS, "rank": 3}, "rank=3"),
         ({"covariance": "general", "sigma_min": 90.0}, "sigma_min=90 is not below sigma_max=.*: give levels within"),
         ({"n_levels": 1}, "n_levels=1"),
         ({"n_draws": 0}, "n_draws=0"),
@@ -348,7 +373,18 @@ def test_far_points_get_a_warning_and_a_finite_answer(model):
 
 
 @pytest.mark.filterwarnings("ignore:X has no width")
-@pytest.mark.parametrize("mode", [CELLS, {**CELLS, "gates": "hard"}, {}, {"covariance": "general"}], ids=str)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        CELLS,
+        {},
+        {"covariance": "general"},
+        GENERAL_CELLS,
+        pytest.param({**CELLS, "gates": "hard"}, marks=pytest.mark.slow),
+        pytest.param({**GENERAL_CELLS, "gates": "hard"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_difficult_data_never_give_nan(mode):
     rng = np.random.default_rng(0)
     duplicated = np.repeat(rng.standard_normal((3, 2)), 40, axis=0)

@@ -24,7 +24,7 @@ FLOORS = (
     " storage models.corrected estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
     "learning.clusters learning.em learning.residual_regression models.likelihood_ratio models.split_tree sampling"
     " estimators.diffusion_density evaluation",
-    "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine learning.ddpm"
+    "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine learning.ddpm learning.alignment"
     " learning.ddpm_covariances learning.step_rules learning.missing learning.stepwise estimators.model_file",
     "learning.merges learning.spectral learning.two_components learning.covariance_candidates"
     " estimators.mixture_inputs",
@@ -32,9 +32,11 @@ FLOORS = (
     " estimators.mixture_file",
     "learning.moves learning.likelihood_ratio_regression estimators.ddpm_file estimators.ddpm_inputs",
     "learning.global_start",
-    "learning.component_number",
-    "learning.mixture_ladder estimators.gaussian_mixture",
-    "estimators.diffusion_mixture estimators.ddpm_mixture",
+    "learning.component_number learning.cell_gates",
+    "learning.general_mixture estimators.gaussian_mixture",
+    "learning.mixture_ladder estimators.ddpm_mixture",
+    "learning.cell_candidates learning.cell_ladder",
+    "estimators.diffusion_mixture",
     "estimators plots summary",
     "demo fitting scoremix",
     "cli",

@@ -256,3 +256,17 @@ def test_the_tree_of_a_mixture_has_one_root(mode):
     spread = [np.linalg.norm(cells - cells.mean(axis=0), axis=1).max() for cells in tree.centers]
     assert spread[0] < 0.3 * spread[-1]
     assert np.all(np.abs(tree.centers[-1] - model.ladder_.centers(-1)) < 0.3)
+
+
+def test_a_sampler_takes_more_steps_where_levels_are_far_apart():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([-5.0 + 0.05 * rng.standard_normal((300, 2)), 5.0 + 0.05 * rng.standard_normal((300, 2))])
+    model = DiffusionMixture(**GENERAL, random_state=0).fit(X)
+    sigmas = model.noise_levels_
+    steps = 1 + int(np.ceil(np.log(sigmas[0] / sigmas[-1]) / 0.25))
+    assert steps > len(sigmas)
+    drawn = model.sample(20_000, random_state=1)
+    np.testing.assert_array_equal(drawn, model.sample(20_000, n_steps=steps, random_state=1))
+    # Half of 20,000 samples tell a standard deviation to .5 %; four of these, and the error of the one that was learnt.
+    widths = [drawn[drawn[:, 0] < 0].std(axis=0), X[X[:, 0] < 0].std(axis=0)]
+    np.testing.assert_allclose(*widths, rtol=0.03)

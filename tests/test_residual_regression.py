@@ -11,18 +11,16 @@ from scoremix.learning.residual_regression import (
     FOLDS,
     GATE,
     MAX_COLUMNS,
-    ROWS_PER_FEATURE,
     SWITCH,
     Correcting,
     ResidualStatistic,
-    choose,
     fit_residual,
-    held_out_gains,
     highest_degree,
     learn_corrections,
     narrow_variance,
     stein_products,
 )
+from scoremix.learning.selection import ROWS_PER_FEATURE, choose, held_out_gains
 from scoremix.models.corrected import trust_radius
 from scoremix.models.covariance import Full, Spherical
 from scoremix.models.mixture import Mixture

@@ -150,7 +150,7 @@ _CorrectionOf = Annotated[
 _Degree = Annotated[
     str, typer.Option(metavar="auto|NUMBER", help="Degree of the polynomials, with --correction-of nothing.")
 ]
-_Gates = Annotated[_GateKind, typer.Option(help="With --correction-of nothing. hard: Voronoi cells, as in the paper.")]
+_Gates = Annotated[_GateKind, typer.Option(help="With --correction-of nothing. hard: cells as in the papers.")]
 _SigmaMin = Annotated[float | None, typer.Option(help="Lowest noise level. Chosen by default.")]
 _SigmaMax = Annotated[float | None, typer.Option(help="Highest noise level. Chosen by default.")]
 _Rank = Annotated[int | None, typer.Option(help="Dimension of the space that holds the centres. Chosen by default.")]

@@ -17,9 +17,12 @@ ROWS = 8192
 
 
 def base_of(ladder: Ladder) -> Mixture | None:
-    """The mixture that all levels correct, in the coordinates of the frame; None where they are cells alone."""
-    level = ladder.levels[0]
-    return level.base if isinstance(level, CorrectedMixture) else None
+    """The mixture that all levels correct, in the coordinates of the frame; None where there is no such mixture."""
+    first = ladder.levels[0]
+    if not isinstance(first, CorrectedMixture):
+        return None
+    shared = all(isinstance(level, CorrectedMixture) and level.base is first.base for level in ladder.levels)
+    return first.base if shared else None
 
 
 def ladder_log_density(ladder: Ladder, x: Array, floor: float = 0.0) -> Array:
@@ -53,6 +56,8 @@ def _of_chunk(ladder: Ladder, x: Array, floor: float) -> Array:
     if base is None:
         inside, variances = ladder.inside(), ladder.frame.variances
         found = log_density(inside.denoise, coordinates.T, ladder.sigmas, np.zeros(len(variances)), np.diag(variances))
+        if floor:  # the integral went down to 0, with the slope of the lowest level
+            found = found + 0.5 * floor**2 * _growth(inside, coordinates.T, float(ladder.sigmas[-1]))
     else:
         found = (base.smooth(floor) if floor else base).log_density(coordinates.T)
         found = found - 0.5 * _corrections(ladder, coordinates, floor)
@@ -62,6 +67,15 @@ def _of_chunk(ladder: Ladder, x: Array, floor: float) -> Array:
     variance = ladder.noise_scale**2 + floor**2
     idle = ladder.frame.n_features - ladder.frame.rank
     return found - namespace(x).sum(outside * outside, axis=1) / (2 * variance) - 0.5 * idle * log(2 * pi * variance)
+
+
+def _growth(ladder: Ladder, y: Array, sigma: float) -> Array:
+    """``div s + |s|^2`` at the rows y."""
+
+    xp = namespace(y)
+    rows = xp.astype(y, xp.float64)
+    score = ladder.score(rows, sigma)
+    return xp.astype(divergence(ladder.score, rows, STEP * sigma, sigma) + xp.sum(score * score, axis=1), y.dtype)
 
 
 def _corrections(ladder: Ladder, y: Array, floor: float) -> Array | float:

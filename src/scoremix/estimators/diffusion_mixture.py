@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from math import ceil, log10
+from math import ceil, log, log10
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -33,14 +33,18 @@ from scoremix.estimators.model_file import pack
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
 from scoremix.features import Hermite
+from scoremix.learning.alignment import align
 from scoremix.learning.atoms import learn_atoms
+from scoremix.learning.cell_candidates import find_candidates
+from scoremix.learning.cell_ladder import cell_components, learn_cell_ladder
 from scoremix.learning.clusters import Clusters, find_clusters
-from scoremix.learning.mixture_ladder import Base, encoded, general_base, in_double, learn_levels
+from scoremix.learning.mixture_ladder import Base, Standard, encoded, general_base, in_double, learn_levels
 from scoremix.learning.moments import Moments
 from scoremix.learning.noise_scale import ROWS, local_noise_scale
 from scoremix.learning.residual_regression import Correcting
 from scoremix.learning.score_regression import Settings, learn_ladder
 from scoremix.models.ladder import Ladder, Level
+from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
@@ -56,6 +60,10 @@ SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "pro
 
 DECADES = 3
 """Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels."""
+
+
+STEP = 0.25
+"""Largest step of a sampler in log sigma: with twice as long ones narrow clusters in wide data come out blurred."""
 
 
 class DiffusionMixture(BaseEstimator):
@@ -76,10 +84,12 @@ class DiffusionMixture(BaseEstimator):
         consistent with the local spectrum of the data.
     degree : int or "auto", default="auto"
         Degree of the polynomials of ``correction_of="nothing"``, at least 1 (constants alone never split the first
-        cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss.
+        cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss. With "general" and soft gates it
+        chooses none, or 0 to 3 (up to five dimensions) as they surely gain.
     gates : {"soft", "hard"}, default="soft"
-        Cells of ``correction_of="nothing"``. "hard": Voronoi cells, schedule and warm starts as published. "soft":
-        responsibilities and one joint regression, several times more accurate.
+        Cells of ``correction_of="nothing"``. "hard": as published; with "identity" Voronoi cells, schedule and warm
+        starts [1]_, with "general" cells cut by likelihood ratios [2]_. "soft": responsibilities in their place,
+        several times more accurate; one joint regression, with "general" the Gaussians of the cells and what they miss.
     n_levels : int, default=16
         Number of noise levels, at least 2. With "general", in proportion more where they span more than a factor 1000.
     sigma_min, sigma_max : float, optional
@@ -93,16 +103,18 @@ class DiffusionMixture(BaseEstimator):
         What polynomials correct. "mixture": with "identity" many atoms under the known noise (a nonparametric
         maximum-likelihood estimate of the law of mu), which leave nothing to correct, so that no polynomial is tried;
         with "general" a mixture with full covariances, its number of components found, and polynomials per component
-        and level where they surely gain on held-out rows. "nothing": the papers' piecewise polynomials alone, learnt
-        from large noise levels down to small ones, whose denoised samples show where the next cells go (only with
-        "identity").
+        and level where they surely gain on held-out rows. "nothing": the papers' piecewise polynomials alone. With
+        "identity" they are learnt from large noise levels down to small ones, whose denoised samples show where the
+        next cells go; with "general" every level chooses cells among crude means and covariances, made for up to 16
+        components while that gains, by held-out denoising loss.
     validation_fraction : float in (0, 0.5], default=0.2
         Share of the rows held out when degrees are chosen by ``correction_of="nothing"``. Every row is held out once:
         ``round(1 / fraction)`` folds.
     rank : int, optional
         Dimension of the subspace that holds the centres. By default d where that is at most 5, else every direction
         whose variance exceeds what noise alone can show (Marchenko-Pastur edge); with "general", d or 50. The
-        complement is handled exactly, as Gaussian.
+        complement is handled exactly, as Gaussian; cells of "general" differ in so many directions only, and their
+        polynomials act in all.
     random_state : int, RandomState or None
         Seed of all noise and of the samples warm starts are made from.
     verbose : int, default=0
@@ -120,8 +132,8 @@ class DiffusionMixture(BaseEstimator):
     noise_scale_ : float
         The noise scale that was used; 0 with "general".
     n_cells_ : int
-        Number of clusters: cells of the lowest level, those that one Gaussian explains merged; with "general" the
-        components.
+        Number of clusters: cells of the lowest level, those that one Gaussian explains merged; with "general" and
+        ``correction_of="mixture"`` the components.
     centers_ : ndarray of shape (n_cells_, n_features_in_)
         Means of the data in each, by decreasing weight.
     weights_ : ndarray of shape (n_cells_,)
@@ -234,7 +246,9 @@ class DiffusionMixture(BaseEstimator):
         moments = moments_of(in_double(source) if is_general else source, names, needs_width=not is_general)
         self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
         self.noise_floor_ = 0.0
-        if self.correction_of == "nothing":
+        if self.correction_of == "nothing" and is_general:
+            self._learn_general_cells(source, moments, rng)
+        elif self.correction_of == "nothing":
             self._learn_cells(source, self._noise_frame(source, moments, rng), rng)
         else:
             self._learn_mixture(source, self._learn_base(source, moments, rng), rng)
@@ -287,7 +301,7 @@ class DiffusionMixture(BaseEstimator):
     def posterior_mean(self, Y: ArrayLike) -> Array:
         """Expected centre ``E[mu | y]`` of samples with the data's own noise: the empirical-Bayes denoiser.
 
-        With general covariances mu is the mean of the component that a sample is from.
+        With general covariances mu is the mean of the component that a sample is from (see `to_mixture`).
 
         Parameters
         ----------
@@ -300,8 +314,8 @@ class DiffusionMixture(BaseEstimator):
             In the library of Y.
         """
         Y, level = self._asked(Y, 0.0)
-        base = base_of(self.ladder_)
-        if base is None or self.ladder_.noise_scale:
+        base = self._components
+        if base is None:
             return self.ladder_.posterior_mean(Y, level)
         _, shares = base.evaluate(self.ladder_.frame.encode(Y).T)
         return self.ladder_.frame.embed((shares @ like(base.means, Y)).T)
@@ -321,9 +335,8 @@ class DiffusionMixture(BaseEstimator):
         """
         X, level = self._asked(X, 0.0)
         if self._clusters is None:
-            base = base_of(self.ladder_)
-            assert base is not None
-            return np.asarray(to_numpy(base.predict(self.ladder_.frame.encode(X).T)))
+            assert self._components is not None
+            return np.asarray(to_numpy(self._components.predict(self.ladder_.frame.encode(X).T)))
         return self._clusters.labels(self.ladder_.frame.encode(self.ladder_.posterior_mean(X, level)))
 
     def score_samples(self, X: ArrayLike) -> Array:
@@ -387,7 +400,12 @@ class DiffusionMixture(BaseEstimator):
         if len(x) < 2:
             raise ValueError("X has 1 row: give at least 2, for a standard error.")
         gaussian, crude = Ladder(np.empty(0), (), self.ladder_.frame), self.to_mixture()
-        denoisers = self.ladder_.denoise, gaussian.denoise, crude.denoise
+
+        def crude_denoise(y: Floats, sigma: float) -> Floats:
+            beyond = float(np.sqrt(max(sigma**2 - self.noise_floor_**2, 0.0)))  # the mixture has that noise already
+            return y + sigma**2 * to_numpy(crude.score_function(y, beyond))
+
+        denoisers = self.ladder_.denoise, gaussian.denoise, crude_denoise
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
         mine, single, mixture = integrated_losses(denoisers, x, self.noise_levels_, rng)
         return Certificate(Estimate.of(mine), Estimate.of(single - mine), Estimate.of(mixture - mine))
@@ -398,11 +416,12 @@ class DiffusionMixture(BaseEstimator):
         Returns
         -------
         GaussianMixture
-            Fitted: the mixture that is corrected; with ``correction_of="nothing"`` a round component at every cell.
-            Where the data have no width, that of the data with noise `noise_floor_`.
+            Fitted: the mixture that is corrected; with ``correction_of="nothing"`` a component per cell, round, or with
+            "general" of the shape of the data in it. Where the data have no width, that of the data with noise
+            `noise_floor_`.
         """
         check_is_fitted(self)
-        base, frame, d = base_of(self.ladder_), self.ladder_.frame, self.n_features_in_
+        base, frame, d = self._components or base_of(self.ladder_), self.ladder_.frame, self.n_features_in_
         if base is None or frame.noise_scale:
             weights, centers = self.weights_, self.centers_
             if base is not None:
@@ -430,7 +449,7 @@ class DiffusionMixture(BaseEstimator):
         method : {"dpm", "ancestral", "reverse_sde", "probability_flow"}, default="dpm"
             Sampler, see `scoremix.sampling`.
         n_steps : int, optional
-            Steps of the walk, at least 1; by default one per learnt level.
+            Steps of the walk, at least 1; by default one per learnt level, or more where levels are far apart.
         random_state : int, RandomState or None
             Seed; None differs from call to call.
 
@@ -451,6 +470,8 @@ class DiffusionMixture(BaseEstimator):
         if n_steps is not None:
             check_number("n_steps", n_steps, at_least=1, integer=True)
             sigmas = geometric_levels(sigmas[0], sigmas[-1], n_steps)
+        elif len(sigmas) < (enough := 1 + ceil(log(sigmas[0] / sigmas[-1]) / STEP)):
+            sigmas = geometric_levels(sigmas[0], sigmas[-1], enough)
         seed = int(check_random_state(random_state).randint(2**31))
         return draw(self.ladder_, int(n_samples), SAMPLERS[method], np.append(sigmas, 0.0), seed)
 
@@ -498,6 +519,18 @@ class DiffusionMixture(BaseEstimator):
         self.ladder_, self.denoising_loss_ = learn_ladder(source, frame, self.noise_levels_, how, rng, self._report())
         self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng))
 
+    def _learn_general_cells(self, source: Source, moments: Moments, rng: np.random.Generator) -> None:
+        """Learn cells of general covariances alone, as published: their number is found."""
+        self.noise_scale_, space = 0.0, Standard.of(moments)
+        how = self._settings(space.frame, int(rng.integers(2**31)))
+        found = find_candidates(source, space, self._rank(), how, rng)
+        sigmas = self.noise_levels_ = self._levels(space.frame, found.local_scale)
+        fits = learn_cell_ladder(source, space.frame, found.sets, sigmas, how, rng, self._report())
+        self.ladder_ = Ladder(sigmas, tuple(fit.model for fit in fits), space.frame)
+        self.denoising_loss_ = np.array([fit.denoising_loss for fit in fits])
+        self._stop_above_zero(found.is_flat)
+        self._set_clusters(None, cell_components(source, self.ladder_, how.min_weight, rng))
+
     def _learn_base(self, source: Source, moments: Moments, rng: np.random.Generator) -> Base:
         """Learn the mixture that is corrected."""
         if self.covariance == "general":
@@ -506,6 +539,7 @@ class DiffusionMixture(BaseEstimator):
         frame = self._noise_frame(source, moments, rng)
         self._levels(frame, frame.noise_scale)  # refuses a noise scale that is not that of the data before long work
         atoms = learn_atoms(encoded(source, frame), frame.noise_scale, rng)
+        frame, atoms = align(source, moments, frame, atoms)
         return Base(frame, atoms.take(np.argsort(-atoms.weights, kind="stable")), is_flat=False)
 
     def _learn_mixture(self, source: Source, base: Base, rng: np.random.Generator) -> None:
@@ -516,16 +550,23 @@ class DiffusionMixture(BaseEstimator):
         fits = learn_levels(source, base, self.noise_levels_, how, rng, self._report())
         self.ladder_ = Ladder(self.noise_levels_, tuple(fit.model for fit in fits), frame)
         self.denoising_loss_ = np.array([fit.denoising_loss for fit in fits])
-        if base.is_flat:
+        self._stop_above_zero(base.is_flat)
+        has_noise = bool(frame.noise_scale)
+        if has_noise:
+            self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng))
+        else:
+            self._set_clusters(None, base.mixture)
+
+    def _stop_above_zero(self, is_flat: bool) -> None:
+        """Say so where learning stops at a noise level above 0."""
+        if is_flat:
             self.noise_floor_ = float(self.noise_levels_[-1])
             warnings.warn(
                 "X has no width in some direction (columns that determine each other, clusters on a plane or a line, "
                 f"equal rows): without noise there is no score, and learning stopped at sigma={self.noise_floor_:.3g}.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        has_noise = bool(frame.noise_scale)
-        self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng) if has_noise else None)
 
     def _rank(self) -> int | None:
         if self.rank is not None:
@@ -549,26 +590,28 @@ class DiffusionMixture(BaseEstimator):
             known = f"noise_scale={scale:g} may be far above the scale of the data; lower it, or give both levels."
             advice = known if frame.noise_scale else "give levels within the scales of the data, or leave them out."
             raise ValueError(f"sigma_min={low:g} is not below sigma_max={top:g}: {advice}")
-        if self.gates == "hard":
+        if self.gates == "hard" and frame.noise_scale:
             return paper_levels(top, low, self.n_levels, scale)
         if frame.noise_scale:
             return geometric_levels(top, low, self.n_levels)
         return geometric_levels(top, low, max(self.n_levels, ceil(self.n_levels * log10(top / low) / DECADES)))
 
-    def _set_clusters(self, clusters: Clusters | None) -> None:
-        """Report the cells; without any they are the components of the mixture."""
-        self._clusters = clusters
+    def _set_clusters(self, clusters: Clusters | None, components: Mixture | None = None) -> None:
+        """Report the cells; without clusters they are components, in the coordinates of the frame."""
+        self._clusters, self._components = clusters, components
         if clusters is not None:
             self.centers_, self.weights_ = clusters.centers, clusters.weights
         else:
-            self.centers_, self.weights_ = self.ladder_.centers(-1), self.ladder_.weights(-1)
+            assert components is not None
+            self.centers_ = np.asarray(self.ladder_.frame.embed(components.means.T))
+            self.weights_ = components.weights
         self.n_cells_ = len(self.weights_)
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         """Take over the fitted attributes of a model file."""
         for name, value in fitted.items():
             setattr(self, name, value)
-        self._set_clusters(self._clusters)
+        self._set_clusters(self._clusters, self._components)
 
     def _lowest(self) -> float:
         check_is_fitted(self)

@@ -103,10 +103,6 @@ def check_together(params: Mapping[str, Any]) -> None:
     ValueError
         Naming them.
     """
-    if params["covariance"] == "general" and params["correction_of"] == "nothing":
-        raise ValueError(
-            "covariance='general' needs correction_of='mixture': score polynomials alone are for covariance='identity'."
-        )
     if params["covariance"] == "general" and params["noise_scale"] != 1.0:
         raise ValueError(
             f"noise_scale={params['noise_scale']!r} is for covariance='identity': with covariance='general' "

@@ -58,6 +58,8 @@ class Regressing:
     ----------
     max_degree : int
         Highest degree; lower where it has more than `MAX_FEATURES` features.
+    fixed : bool
+        Whether that is the degree of all cells, whatever its features are, and none is chosen.
     n_draws : int
         Antithetic noise draws per row and level.
     folds : int
@@ -72,9 +74,12 @@ class Regressing:
     folds: int = 2
     seed: int = 0
     n_threads: int | None = None
+    fixed: bool = False
 
     def degree(self, n_features: int) -> int:
         """Highest degree in so many dimensions, at least 1."""
+        if self.fixed:
+            return self.max_degree
         fits = [m for m in range(1, self.max_degree + 1) if hermite_size(n_features, m) <= MAX_FEATURES]
         return max([1, *fits])
 
@@ -167,21 +172,19 @@ def fit_cells(source: Source, cells: LikelihoodRatio, sigma: float, level: int, 
     statistic = CellStatistic(cells, features, sigma, how.n_draws, how.folds, (how.seed, level))
     blocks = max(1, CHUNK_NUMBERS // (2 * BLOCK * features.sizes[-1]))
     sums = accumulate(statistic, source, chunk_rows=blocks * BLOCK, n_threads=how.n_threads)
+    degrees = (features.degree,) if how.fixed else tuple(range(features.degree + 1))
     chosen = [
-        select_degrees(
-            System(sums.gram[:, j], sums.cross[:, j], sums.weight[:, j], features.sizes),
-            tuple(range(features.degree + 1)),
-        )
+        select_degrees(System(sums.gram[:, j], sums.cross[:, j], sums.weight[:, j], features.sizes), degrees)
         for j in range(len(cells.weights))
     ]
-    degrees = np.concatenate([c.degrees for c in chosen])
-    top = Hermite(source.n_features, int(degrees.max()))
+    found = np.concatenate([c.degrees for c in chosen])
+    top = Hermite(source.n_features, int(found.max()))
     in_score_units = np.concatenate([c.coef for c in chosen])[:, : top.sizes[-1]]
     roots = cells.whitening.roots(sigma**2)
     coef = np.swapaxes(np.linalg.solve(roots, np.swapaxes(in_score_units, 1, 2)), 1, 2)
     mass = float(sums.weight.sum())
     cells = replace(cells, weights=sums.weight.sum(axis=0) / mass)
-    model = PiecewiseScore(cells, top, np.ascontiguousarray(coef), degrees)
+    model = PiecewiseScore(cells, top, np.ascontiguousarray(coef), found)
     loss = float(sums.target.sum()) + sum(c.loss for c in chosen)
     return ScoreFit(model, sigma**4 * loss / mass / source.n_features)  # D - x = sigma^2 (score + z / sigma)
 
@@ -242,17 +245,18 @@ def share_cells(crude: LikelihoodRatio, sigma: float, delta_in: float) -> Likeli
     sigma : float
         Noise level, >= 0.
     delta_in : float
-        Means within ``delta_in sqrt(beta + sigma^2)`` and covariances within ``delta_in`` in the Frobenius norm of
-        their ratio share a cell, and so do those that a chain of such pairs connects; >= 0.
+        Means within ``delta_in sqrt(beta + sigma^2)`` along the axes that they are compared along, and covariances
+        within ``delta_in`` in the Frobenius norm of their ratio share a cell, and so do those that a chain of such
+        pairs connects; >= 0.
 
     Returns
     -------
     LikelihoodRatio
         The same candidates with new groups and kinds.
     """
-    variances = np.linalg.eigvalsh(crude.covariances)
-    scale = float(np.sqrt(variances.max() + sigma**2))
-    gaps = np.linalg.norm(crude.means[:, None] - crude.means, axis=2) / scale
+    axes, noise = crude.basis, sigma**2 * np.eye(crude.means.shape[1])
+    scale = float(np.sqrt(np.linalg.eigvalsh(axes.T @ (crude.covariances + noise) @ axes).max()))
+    gaps = np.linalg.norm((crude.means[:, None] - crude.means) @ axes, axis=2) / scale
     groups, kinds = _chains(gaps <= delta_in), _chains(_ratios(crude.covariances, sigma**2) <= delta_in)
     n_cells = (int(groups.max()) + 1) * (int(kinds.max()) + 1)
     return replace(crude, groups=groups, kinds=kinds, weights=np.full(n_cells, 1 / n_cells))
@@ -285,6 +289,18 @@ def partitions(
             key = (number, *cells.groups, -1, *cells.kinds) if len(cells.weights) > 1 else ()
             found.setdefault(key, cells)
     return tuple(found.values())
+
+
+def chosen_cells(
+    trials: Sequence[Source], sets: Iterable[LikelihoodRatio], sigma: float, level: int, how: Regressing
+) -> LikelihoodRatio:
+    """The cells of a level: those of `partitions` that do best on trial rows, on `TRIALS` few first."""
+    candidates: Sequence[LikelihoodRatio] = partitions(sets, sigma)
+    for trial, (_, kept) in zip(trials, TRIALS, strict=True):
+        if len(candidates) > 1:
+            losses = select_candidate(trial, candidates, sigma, level, how).losses
+            candidates = [candidates[i] for i in np.argsort(losses, kind="stable")[:kept]]
+    return candidates[0]
 
 
 def learn_general(
@@ -322,14 +338,10 @@ def learn_general(
     most 20,000 for the best four of them; each costs the features of one cell, O(p (p + d)), per noisy point.
     """
     sets = crude_sets(source, n_components, rng, how.n_threads)
-    trials = [(ArraySource(source.draw(rows, rng)), kept) for rows, kept in TRIALS]
+    trials = [ArraySource(source.draw(rows, rng)) for rows, _ in TRIALS]
     fits = []
     for level, sigma in enumerate(sigmas.tolist()):
-        candidates: Sequence[LikelihoodRatio] = partitions(sets, sigma)
-        for trial, kept in trials:
-            losses = select_candidate(trial, candidates, sigma, level, how).losses
-            candidates = [candidates[i] for i in np.argsort(losses, kind="stable")[:kept]]
-        fits.append(fit_cells(source, candidates[0], sigma, level, how))
+        fits.append(fit_cells(source, chosen_cells(trials, sets, sigma, level, how), sigma, level, how))
         if report is not None:
             report(level, fits[-1])
     return tuple(fits)

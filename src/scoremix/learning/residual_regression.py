@@ -37,8 +37,8 @@ import numpy as np
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, squared_lengths, to_numpy
 from scoremix.features import Hermite, hermite_size
-from scoremix.learning.moments import NormalEquations, ridge_solve, squared_loss
-from scoremix.learning.selection import RIDGE
+from scoremix.learning.moments import NormalEquations
+from scoremix.learning.selection import SURE, choose
 from scoremix.models.corrected import CorrectedMixture, Whitening, shares_and_score, trust_radius
 from scoremix.models.mixture import Mixture
 from scoremix.noise import BLOCK, antithetic, normal_rows
@@ -48,15 +48,12 @@ from scoremix.samples.source import Chunk, Source
 CHUNK_NUMBERS, MAX_BLOCKS = 2**20, 4
 """Responsibilities of a chunk, at most about; and blocks of noise. Short calls would be all overhead."""
 
-FOLDS, SURE = 4, 3.0
-"""Folds of the rows, by their number modulo 4; and standard errors between them that a polynomial must gain."""
+FOLDS = 4
+"""Folds of the rows, by their number modulo 4."""
 
 GATE = 1e-5
 """Responsibilities below this are left out of the sums. Integration by parts leaves a term at that edge: at 1e-3, with
 dozens of components, all folds alike take it for a residual."""
-
-ROWS_PER_FEATURE = 5
-"""Rows that a component must have per feature of its polynomial."""
 
 SMALL_DIMENSION, MAX_COLUMNS = 5, 100
 """Degree 3 is tried in up to so many dimensions; and no degree with more features than this."""
@@ -82,12 +79,18 @@ class Correcting:
     sure : float
         Standard errors that a polynomial must gain.
     n_threads : int or None
+    degree : int or None
+        Degree of all polynomials; None to choose.
+    folds : int
+        Folds of the rows, at least 2.
     """
 
     n_draws: int = 2
     seed: int = 0
     sure: float = SURE
     n_threads: int | None = None
+    degree: int | None = None
+    folds: int = FOLDS
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class ResidualStatistic:
     sigma: float
     n_draws: int
     key: tuple[int, int]
+    folds: int = FOLDS
 
     @cached_property
     def whitening(self) -> Whitening:
@@ -134,8 +138,8 @@ class ResidualStatistic:
         noise = normal_rows(self.key, chunk.start, chunk.stop, self.n_draws * d, x)
         for draw in range(self.n_draws):
             z = noise[draw * d : (draw + 1) * d, :]
-            for fold in range(FOLDS):
-                rows = slice((fold - chunk.start) % FOLDS, None, FOLDS)
+            for fold in range(self.folds):
+                rows = slice((fold - chunk.start) % self.folds, None, self.folds)
                 if rows.start < x.shape[1]:
                     weight = None if chunk.weight is None else chunk.weight[rows]
                     self._add_pairs(total, fold, x[:, rows], z[:, rows], weight)
@@ -143,7 +147,7 @@ class ResidualStatistic:
 
     def _zeros(self) -> NormalEquations:
         k, d, p = self.base.n_components, self.base.n_features, self.features.sizes[-1]
-        shapes = (FOLDS, k, p, p), (FOLDS, k, p, d), (FOLDS, k), (FOLDS, k)
+        shapes = (self.folds, k, p, p), (self.folds, k, p, d), (self.folds, k), (self.folds, k)
         return NormalEquations(*map(np.zeros, shapes))
 
     def _add_pairs(self, total: NormalEquations, fold: int, x: Array, z: Array, weight: Array | None) -> None:
@@ -218,8 +222,8 @@ def fit_residual(
     -----
     One pass over the source, then k solves of p equations.
     """
-    features = Hermite(base.n_features, highest_degree(base.n_features))
-    statistic = ResidualStatistic(base, features, sigma, how.n_draws, (how.seed, level))
+    features = Hermite(base.n_features, how.degree or highest_degree(base.n_features))
+    statistic = ResidualStatistic(base, features, sigma, how.n_draws, (how.seed, level), how.folds)
     blocks = int(np.clip(CHUNK_NUMBERS // (BLOCK * base.n_components), 1, MAX_BLOCKS))
     sums = accumulate(statistic, source, chunk_rows=blocks * BLOCK, n_threads=how.n_threads)
     roots = statistic.whitening.roots(sigma**2)
@@ -227,7 +231,8 @@ def fit_residual(
     if sigma**2 <= SWITCH * narrow_variance(base):
         cross = stein_products(sums.gram, features) @ roots
     rows = source.n_rows * sums.weight.sum(axis=0) / sums.weight.sum()
-    chosen = [choose(sums.gram[:, j], cross[:, j], features.sizes, rows[j], how.sure) for j in range(base.n_components)]
+    systems = zip(np.moveaxis(sums.gram, 1, 0), np.moveaxis(cross, 1, 0), rows, strict=True)
+    chosen = [choose(gram, right, features.sizes, m, how.sure, how.degree) for gram, right, m in systems]
     degrees = np.array([c.degree for c in chosen])
     top = Hermite(base.n_features, max(0, int(degrees.max())))
     coef = np.linalg.solve(roots, np.swapaxes([c.coef[: top.sizes[-1]] for c in chosen], 1, 2))
@@ -235,61 +240,6 @@ def fit_residual(
     unit = sigma**4 / float(sums.weight.sum()) / base.n_features  # D - D_base = sigma^2 (s - s_base)
     before, change = float(sums.target.sum()), sum(c.change for c in chosen)
     return CorrectedFit(model, unit * before, unit * (before + change))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Polynomial of one component: degree (-1: none), coefficients (p, d), and change of the held-out loss, <= 0."""
-
-    degree: int
-    coef: Floats
-    change: float
-
-
-def choose(gram: Floats, cross: Floats, sizes: tuple[int, ...], rows: float, sure: float = SURE) -> Choice:
-    """Choose the highest degree that held-out folds surely gain by, over none and over the degrees below.
-
-    Parameters
-    ----------
-    gram, cross : ndarray of shape (folds, p, p) and (folds, p, d)
-        Normal equations of one component.
-    sizes : tuple of int
-        ``sizes[m]`` features have degree <= m.
-    rows : float
-        That the component has; no degree is tried that they are too few for.
-    sure : float
-        Standard errors between the folds that it must gain.
-
-    Returns
-    -------
-    Choice
-    """
-    best, gains = -1, np.zeros(len(gram))
-    for degree, q in enumerate(sizes):
-        if rows < ROWS_PER_FEATURE * q:
-            break
-        found = held_out_gains(gram[:, :q, :q], cross[:, :q])
-        more = found - gains
-        if more.sum() > sure * np.sqrt(len(more)) * more.std(ddof=1):
-            best, gains = degree, found
-    coef = np.zeros_like(cross[0])
-    if best >= 0:
-        q = sizes[best]
-        coef[:q] = _solve(gram[:, :q, :q].sum(axis=0), cross[:, :q].sum(axis=0))
-    return Choice(best, coef, -float(gains.sum()))
-
-
-def held_out_gains(gram: Floats, cross: Floats) -> Floats:
-    """By how much the fit to the other folds lowers the loss of each, shape (folds,)."""
-    gains = []
-    for own_gram, own_cross in zip(gram, cross, strict=True):
-        coef = _solve(gram.sum(axis=0) - own_gram, cross.sum(axis=0) - own_cross)
-        gains.append(-squared_loss(coef, own_gram, own_cross))
-    return np.array(gains)
-
-
-def _solve(gram: Floats, cross: Floats) -> Floats:
-    return ridge_solve(gram, cross, float(gram[0, 0]), RIDGE)  # feature 0 is 1: its square is the weight
 
 
 def highest_degree(n_features: int) -> int:

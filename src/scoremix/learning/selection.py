@@ -4,6 +4,8 @@ Features are ordered by degree, so all degrees share one Gram matrix, and the Gr
 fitting on all folds but one and judging on that one needs no second pass. First one degree for all cells of a system,
 then cell by cell whether a lower one is better (the effect of taking a block of features out of a ridge regression has
 a closed form), kept only if the refitted whole is better held out.
+
+What is only added to a model that stands without it (`choose`) must gain surely, over none at all.
 """
 
 from __future__ import annotations
@@ -19,6 +21,12 @@ from scoremix.learning.moments import ridge_solve, squared_loss
 
 RIDGE = 1e-4
 """Relative ridge on the Gram matrix of unit diagonal."""
+
+SURE = 3.0
+"""Standard errors between folds that a polynomial which is added to a mixture must gain."""
+
+ROWS_PER_FEATURE = 5
+"""Rows that a component must have per feature of its polynomial."""
 
 
 @dataclass(frozen=True)
@@ -149,3 +157,64 @@ def _trim(
     best = np.argmin(change, axis=1)
     gains = change[np.arange(system.n_cells), best] < 0
     return np.where(gains, np.asarray(lower, dtype=np.intp)[best], degrees)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Polynomial of one component: degree (-1: none), coefficients (p, d), and change of the held-out loss, <= 0."""
+
+    degree: int
+    coef: Floats
+    change: float
+
+
+def choose(
+    gram: Floats, cross: Floats, sizes: tuple[int, ...], rows: float, sure: float = SURE, fixed: int | None = None
+) -> Choice:
+    """Choose the highest degree that held-out folds surely gain by, over none and over the degrees below.
+
+    Parameters
+    ----------
+    gram, cross : ndarray of shape (folds, p, p) and (folds, p, d)
+        Normal equations of one component.
+    sizes : tuple of int
+        ``sizes[m]`` features have degree <= m.
+    rows : float
+        That the component has; no degree is tried that they are too few for.
+    sure : float
+        Standard errors between the folds that it must gain.
+    fixed : int, optional
+        The degree, without choice.
+
+    Returns
+    -------
+    Choice
+    """
+    best, gains = -1, np.zeros(len(gram))
+    if fixed is not None:
+        best, gains = fixed, held_out_gains(gram, cross)
+    for degree, q in enumerate(sizes if fixed is None else ()):
+        if rows < ROWS_PER_FEATURE * q:
+            break
+        found = held_out_gains(gram[:, :q, :q], cross[:, :q])
+        more = found - gains
+        if more.sum() > sure * np.sqrt(len(more)) * more.std(ddof=1):
+            best, gains = degree, found
+    coef = np.zeros_like(cross[0])
+    if best >= 0:
+        q = sizes[best]
+        coef[:q] = _solve(gram[:, :q, :q].sum(axis=0), cross[:, :q].sum(axis=0))
+    return Choice(best, coef, -float(gains.sum()))
+
+
+def held_out_gains(gram: Floats, cross: Floats) -> Floats:
+    """By how much the fit to the other folds lowers the loss of each, shape (folds,)."""
+    gains = []
+    for own_gram, own_cross in zip(gram, cross, strict=True):
+        coef = _solve(gram.sum(axis=0) - own_gram, cross.sum(axis=0) - own_cross)
+        gains.append(-squared_loss(coef, own_gram, own_cross))
+    return np.array(gains)
+
+
+def _solve(gram: Floats, cross: Floats) -> Floats:
+    return ridge_solve(gram, cross, float(gram[0, 0]), RIDGE)  # feature 0 is 1: its square is the weight

@@ -1,0 +1,220 @@
+"""Candidates of cells for general covariances, without being told the number of components.
+
+Crude means and covariances (`learning.crude_estimates`) are made for 1, 2, 4, .. components, for as long as the
+held-out denoising loss of their cells on a few rows gains: the rule of Proposition 49, asked of k. The best few sets go
+on; which of them a noise level uses, and which of their members share a cell there, is asked again at every level.
+
+They are made of standardised columns, so that units do not matter, and stand in the frame of the data, where noise is
+isotropic.
+
+References
+----------
+Chen, Kontonis and Shah, COLT 2025 (arXiv 2404.18893), Algorithms 2 and 3, Proposition 49.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scoremix.arrays import Floats, like, to_numpy
+from scoremix.learning.cell_gates import NO_WIDTH, at_level, cell_gaussians, moved, regressing
+from scoremix.learning.crude_estimates import ROWS, estimate_crudely
+from scoremix.learning.likelihood_ratio_regression import Regressing, partitions, select_candidate
+from scoremix.learning.mixture_ladder import FLAT, NARROW, Base, Standard, encoded, in_double
+from scoremix.learning.score_regression import MIN_NOISY_ROWS, Settings
+from scoremix.models.likelihood_ratio import LikelihoodRatio
+from scoremix.models.mixture import Mixture
+from scoremix.models.subspace import Subspace
+from scoremix.samples.source import ArraySource, Source
+
+MOST_DIRECTIONS = 50
+"""Most dimensions that candidates differ in."""
+
+FIRST, MORE = (1, 2, 4), (8, 16)
+"""Numbers of components that candidates are made for: in any case, and while that pays."""
+
+ROWS_PER_DIRECTION = 10
+"""Rows per dimension that a component must have to be looked for."""
+
+SEARCH_ROWS, PROBES = 5000, (0.5, 1.5, 5.0)
+"""Rows that candidates are tried on, and noise levels, in units of the finest scale of the first candidates."""
+
+FEW_DRAWS = 4
+"""Draws of noise where these rows are few; else one is enough."""
+
+GAIN = 1e-3
+"""Of the denoising loss in units of the noise, added over the levels, that more components must gain."""
+
+MOST_SETS = 4
+"""Sets that go on."""
+
+SCALE_ROWS, SCALE_STEPS = 20_000, 30
+"""Rows that the finest scale is found on, and EM steps."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Crude estimates in the coordinates of a frame.
+
+    Attributes
+    ----------
+    frame : Subspace
+        The space that the data span; no noise.
+    sets : tuple of LikelihoodRatio
+        Their axes have the units of standardised columns.
+    local_scale : float
+        Smallest standard deviation of a Gaussian of the best cells, moved by EM, but for a tenth of the data.
+    is_flat : bool
+        Whether the data, or such a Gaussian, have no width in some direction.
+    """
+
+    frame: Subspace
+    sets: tuple[LikelihoodRatio, ...]
+    local_scale: float
+    is_flat: bool
+
+
+def _crude_scale(sets: Sequence[LikelihoodRatio]) -> float:
+    """Smallest standard deviation of a candidate covariance, but for the narrowest tenth of them."""
+    narrowest = np.concatenate([np.linalg.eigvalsh(crude.covariances)[:, 0] for crude in sets])
+    return float(np.sqrt(np.quantile(narrowest, NARROW, method="higher")))
+
+
+@dataclass(frozen=True)
+class _Crude:
+    """A sample of standardised rows, in the leading directions, and the way back to the frame.
+
+    Attributes
+    ----------
+    rows : Source
+        Of standardised columns, turned to the leading directions.
+    space : Standard
+    lead : ndarray of shape (r, m)
+        The directions.
+    rest : ndarray of shape (r, r)
+        Covariance of the others, in standardised columns, which all candidates share.
+    """
+
+    rows: Source
+    space: Standard
+    lead: Floats
+    rest: Floats
+
+    @classmethod
+    def of(cls, source: Source, space: Standard, rank: int | None, rng: np.random.Generator) -> _Crude:
+        most = min(len(space.columns), MOST_DIRECTIONS if rank is None else rank)
+        values, axes = np.linalg.eigh(space.correlation)
+        whole = most == len(values)
+        lead = np.eye(most) if whole else axes[:, ::-1][:, :most]
+        others = axes[:, : len(values) - most]
+        rest = (others * values[: len(values) - most]) @ others.T
+        x = in_double(source).draw(ROWS, rng)
+        return cls(ArraySource(to_numpy(space.encode(x) @ like(lead, x))), space, lead, rest)
+
+    @property
+    def most_components(self) -> int:
+        """Components that rows are enough for: several per dimension for each, and different ones."""
+        x = to_numpy(next(iter(self.rows.chunks(ROWS))).x)
+        return max(
+            1, min(int(np.unique(x, axis=0).shape[0]), int(x.shape[0]) // (ROWS_PER_DIRECTION * int(x.shape[1])))
+        )
+
+    def sets(self, n_components: int, rng: np.random.Generator) -> tuple[LikelihoodRatio, ...]:
+        """One mean and k covariances, k means and one covariance, k of both."""
+        k = n_components
+        sizes = [(1, 1)] if k == 1 else [(1, k), (k, 1), (k, k)]
+        found = [estimate_crudely(self.rows, k, rng, n_means=a, n_covariances=b) for a, b in sizes]
+        return tuple(self._in_frame(crude) for crude in found)
+
+    def _in_frame(self, crude: LikelihoodRatio) -> LikelihoodRatio:
+        """Candidates of standardised columns in the coordinates of the frame, none flatter than `FLAT`."""
+        turn, out = self.space.turn, self.space.turn @ self.lead
+        covariances = crude.covariances + FLAT**2 * np.eye(crude.covariances.shape[1])
+        covariances = out @ covariances @ out.T + turn @ self.rest @ turn.T
+        axes = np.asarray(np.linalg.solve(turn.T, self.lead @ crude.basis), dtype=np.float64)
+        covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
+        return replace(crude, means=crude.means @ out.T, covariances=covariances, basis=axes)
+
+
+def find_candidates(
+    source: Source, space: Standard, rank: int | None, how: Settings, rng: np.random.Generator
+) -> Candidates:
+    """Make candidates for as many components as pays on held-out rows.
+
+    Parameters
+    ----------
+    source : Source
+        Of n rows in d dimensions, not all the same.
+    space : Standard
+        Of its rows.
+    rank : int, optional
+        Dimensions in which candidates differ, at most `MOST_DIRECTIONS` by default.
+    how : Settings
+    rng : Generator
+
+    Returns
+    -------
+    Candidates
+
+    Notes
+    -----
+    Crude estimates are made of at most 8000 rows, numbers of components tried on 5000: independent of n.
+    """
+    crude = _Crude.of(source, space, rank, rng)
+    x = to_numpy(encoded(in_double(source), space.frame).draw(SCALE_ROWS, rng))
+    x = rng.permutation(x)
+    rows = ArraySource(x[:SEARCH_ROWS])
+    trying = replace(regressing(how, rows.n_rows), n_draws=1 if rows.n_rows >= MIN_NOISY_ROWS else FEW_DRAWS, folds=2)
+    most = crude.most_components
+    sets = [one for k in FIRST if k <= most for one in crude.sets(k, rng)]
+    scale = _crude_scale(sets[-3:])
+    losses = [_loss(rows, one, scale, trying) for one in sets]
+    for k in MORE:
+        if k > most:
+            break
+        more = crude.sets(k, rng)
+        found = [_loss(rows, one, scale, trying) for one in more]
+        gain = min(losses) - min(found)
+        sets, losses = [*sets, *more], [*losses, *found]
+        if gain < GAIN:
+            break
+    best = [sets[i] for i in np.argsort(losses, kind="stable")[:MOST_SETS]]
+    flat = FLAT * float(np.linalg.svd(space.turn, compute_uv=False)[-1])
+    gates = _fine_gates(x, best[0], max(scale, flat), flat, how.min_weight, rng)
+    is_flat = space.is_flat or _is_flat(gates, space)
+    base = Base(space.frame, gates, is_flat)
+    return Candidates(base.frame, tuple(best), max(base.local_scale, flat), is_flat)
+
+
+def _loss(rows: Source, crude: LikelihoodRatio, scale: float, how: Regressing) -> float:
+    """Held-out denoising loss of cells, in units of the noise, added over a few levels near the finest scale."""
+    total = 0.0
+    for level, probe in enumerate(PROBES):
+        sigma = probe * scale
+        cells = partitions([at_level(crude, sigma)], sigma, (0.0,))
+        total += select_candidate(rows, cells, sigma, level, how).fit.denoising_loss / sigma**2
+    return total
+
+
+def _fine_gates(
+    x: Floats, crude: LikelihoodRatio, scale: float, flat: float, min_weight: float, rng: np.random.Generator
+) -> Mixture:
+    """The Gaussians of cells at a noise level below their own scale, or at one where that counts as flat."""
+    sigma = PROBES[0] * scale
+    while True:
+        rows = x + sigma * rng.standard_normal(x.shape)
+        start = cell_gaussians(at_level(crude, sigma), rows, sigma, min_weight)
+        gates = moved(start, rows, sigma, SCALE_STEPS, min_weight)
+        narrowest = float(np.sqrt(np.linalg.eigvalsh(gates.covariances).min()))
+        if narrowest > 2 * NO_WIDTH * sigma or sigma <= flat:
+            return gates
+        sigma = max(narrowest, flat)
+
+
+def _is_flat(gates: Mixture, space: Standard) -> bool:
+    """Whether a Gaussian is hardly wider in some direction than what was added to candidates."""
+    back = np.linalg.inv(space.turn)
+    return bool(np.linalg.eigvalsh(back @ gates.covariances @ back.T).min() < 4 * FLAT**2)
