@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from benchmarks import ROOT
 from benchmarks.gaussian.draw import of, values_of
 from benchmarks.general import PREFIX
-from benchmarks.general.known import BASE, CORRECTED, DOUBLE_CORRECTED, HALF_CORRECTED, LIMIT, PAPER
+from benchmarks.general.known import BASE, CORRECTED, DOUBLE_CORRECTED, HALF_CORRECTED, LIMIT, PAPER, SOFT
 from benchmarks.general.real import BASE as MIXTURE
 from benchmarks.general.real import CORRECTED as WITH_POLYNOMIALS
 from benchmarks.general.real import GRID, KDE, NEURAL, SHAPES
@@ -33,6 +33,7 @@ COLOURS = {
     HALF_CORRECTED: "#c8553d",
     DOUBLE_CORRECTED: "#e8a87c",
     PAPER: "#8a8a8a",
+    SOFT: "#b8a13a",
     "scoremix": "#0b6e99",
     "scoremix, 2,000 rows": "#7fb8d0",
     "npeb": "#b8a13a",
@@ -72,13 +73,15 @@ def known_figure(rows: Sequence[Row]) -> Figure:
     """KL bound over that of maximum likelihood."""
     names = values_of(rows, "problem")
     figure, panel = plt.subplots(figsize=(9, 4.8), layout="constrained")
-    for method in (PAPER, HALF_CORRECTED, DOUBLE_CORRECTED, BASE, CORRECTED):
+    for method in (PAPER, SOFT, HALF_CORRECTED, DOUBLE_CORRECTED, BASE, CORRECTED):
         at, ratios = [], []
         for place, name in enumerate(names):
             mine, limit = of(rows, problem=name, method=method), of(rows, problem=name, method=LIMIT)
             if mine:
                 at.append(place)
                 ratios.append(fmean(row["kl"] for row in mine) / fmean(row["kl"] for row in limit))
+        if not at:
+            continue
         size = 10 if method == BASE else 6
         panel.plot(ratios, at, "o", ms=size, alpha=0.85, color=COLOURS[method], label=method)
     panel.axvline(1, color="0.5", lw=0.8)

@@ -16,18 +16,15 @@ from scoremix import DiffusionMixture, GaussianMixture
 from scoremix.arrays import Floats
 from scoremix.evaluation import histogram_total_variation, make_gaussian_mixture, total_variation
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
-from scoremix.learning.likelihood_ratio_regression import Regressing, learn_general
 from scoremix.learning.residual_regression import Correcting, learn_corrections
 from scoremix.models.covariance import Full
-from scoremix.models.ladder import Ladder
 from scoremix.models.mixture import Mixture
-from scoremix.models.subspace import Subspace
 from scoremix.samples.source import ArraySource
-from scoremix.sampling.draw import draw
-from scoremix.sampling.reverse import dpm
 
 BASE, CORRECTED, LIMIT = "mixture", "corrected", "maximum likelihood from the truth"
-HALF, DOUBLE, PAPER = "half of k", "twice k", "cells alone, as published"
+HALF, DOUBLE = "half of k", "twice k"
+PAPER, SOFT = "cells alone, as published", "cells alone, soft"
+CELLS = {"hard": PAPER, "soft": SOFT}
 HALF_CORRECTED, DOUBLE_CORRECTED = "half of k, corrected", "twice k, corrected"
 
 Score = Callable[[Floats, float], Floats]
@@ -89,11 +86,18 @@ def errors(scores: Sequence[Score], truth: GaussianMixtureTruth, sigmas: Floats,
     return total
 
 
-def turned(x: Floats) -> tuple[Subspace, ArraySource]:
-    """The principal axes of rows, and the rows in their coordinates."""
-    values, axes = np.linalg.eigh(np.cov(x.T))
-    frame = Subspace(x.mean(axis=0), axes[:, ::-1], values[::-1], 0.0)
-    return frame, ArraySource(np.ascontiguousarray(frame.encode(x).T))
+def cells_alone(x: Floats, sigmas: Floats, gates: str, seed: int) -> DiffusionMixture:
+    """The published algorithm, k not told, at the levels of the others."""
+    model = DiffusionMixture(
+        "general",
+        correction_of="nothing",
+        gates=gates,
+        n_levels=len(sigmas),
+        sigma_min=float(sigmas[-1]),
+        sigma_max=float(sigmas[0]),
+        random_state=seed,
+    )
+    return model.fit(x)
 
 
 def corrected(x: Floats, model: GaussianMixture, sigmas: Floats, seed: int) -> Score:
@@ -157,15 +161,10 @@ def one_case(case: Case, seed: int, n_points: int) -> Iterator[Row]:
         scores |= {plain: mixture_score(wrong), better: fitted}
         times[better] = times[plain] + more
         numbers |= {plain: k, better: k}
-    if case.d <= 3:
-        frame, source = turned(x)
-        rng = np.random.default_rng([seed, 4])
-        fits, times[PAPER] = cpu_seconds(
-            lambda: learn_general(source, case.k, sigmas, Regressing(seed=seed, n_threads=1), rng)
-        )
-        ladder = Ladder(sigmas, tuple(fit.model for fit in fits), frame)
-        scores[PAPER] = ladder.score
-        drawn[PAPER] = draw(ladder, case.n, dpm, np.append(sigmas, 0.0), seed)
+    for gates, name in CELLS.items() if case.d <= 3 else ():
+        cells, times[name] = cpu_seconds(lambda gates=gates: cells_alone(x, sigmas, gates, seed))
+        scores[name], numbers[name] = cells.ladder_.score, cells.n_cells_
+        drawn[name] = cells.sample(case.n, random_state=seed)
     found = dict(zip(scores, errors(list(scores.values()), truth, sigmas, n_points, seed), strict=True))
     for method, values in found.items():
         excess = found[BASE] - values

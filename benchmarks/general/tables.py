@@ -16,6 +16,7 @@ from benchmarks.general.known import (
     HALF_CORRECTED,
     LIMIT,
     PAPER,
+    SOFT,
 )
 from benchmarks.general.real import BASE as MIXTURE
 from benchmarks.general.real import CORRECTED as WITH_POLYNOMIALS
@@ -111,39 +112,44 @@ def time_table(rows: Sequence[Row]) -> Table:
     return ("data", MIXTURE, SHAPES, WITH_POLYNOMIALS, GRID, KDE, NEURAL), lines
 
 
-METHODS = (BASE, CORRECTED, HALF, HALF_CORRECTED, DOUBLE, DOUBLE_CORRECTED, PAPER)
+METHODS = (BASE, CORRECTED, HALF, HALF_CORRECTED, DOUBLE, DOUBLE_CORRECTED, PAPER, SOFT)
 
 
 def known_table(rows: Sequence[Row]) -> Table:
     """KL bounds, in units of 10^-4 nats, beside the limit and what parameters cost."""
     lines: list[tuple[str, ...]] = []
+    methods = [method for method in METHODS if of(rows, method=method)]
     for name in values_of(rows, "problem"):
         here = of(rows, problem=name)
         limit = fmean(row["kl"] for row in of(here, method=LIMIT))
         cells = []
-        for method in METHODS:
+        for method in methods:
             mine = of(here, method=method)
             cells.append(f"{1e4 * fmean(row['kl'] for row in mine):.1f}" if mine else "")
         ratio = fmean(row["kl"] for row in of(here, method=CORRECTED)) / limit
         lines.append(
             (str(name), *cells, f"{1e4 * limit:.1f}", f"{1e4 * here[0]['parameters_over_2n']:.1f}", f"{ratio:.2f}")
         )
-    return ("problem", *METHODS, "limit", "parameters / 2n", "corrected over limit"), lines
+    return ("problem", *methods, "limit", "parameters / 2n", "corrected over limit"), lines
 
 
 def distance_table(rows: Sequence[Row]) -> Table:
     """Number found, total variation of samples, time."""
     lines: list[tuple[str, ...]] = []
+    alone = {name: method for name, method in _ALONE.items() if of(rows, method=method)}
     for name in values_of(rows, "problem"):
         here = of(rows, problem=name)
         cells = []
-        for method in (BASE, CORRECTED, PAPER):
+        for method in (BASE, CORRECTED, *alone.values()):
             mine = of(here, method=method)
             error = fmean(row["tv_error"] for row in mine) if mine else 0.0
             cells.append(f"{fmean(row['tv_excess'] for row in mine):+.4f} ± {error:.4f}" if mine else "")
         mine = of(here, method=CORRECTED)
         levels = "/".join(str(row["corrected_levels"]) for row in mine)
-        times = [median(row["seconds"] for row in of(here, method=m)) if of(here, method=m) else None for m in _TIMED]
+        times = [
+            median(row["seconds"] for row in of(here, method=m)) if of(here, method=m) else None
+            for m in (CORRECTED, *alone.values())
+        ]
         found = ", ".join(str(row["k_found"]) for row in mine)
         lines.append((str(name), found, *cells, levels, *("" if t is None else f"{t:.1f}" for t in times)))
     head = (
@@ -151,15 +157,15 @@ def distance_table(rows: Sequence[Row]) -> Table:
         "k found",
         "TV excess, mixture",
         "model",
-        "cells alone",
+        *alone,
         "levels corrected",
         "seconds, model",
-        "seconds, cells alone",
+        *(f"seconds, {name}" for name in alone),
     )
     return head, lines
 
 
-_TIMED = (CORRECTED, PAPER)
+_ALONE = {"cells alone": PAPER, "soft cells alone": SOFT}
 
 
 def random_table(rows: Sequence[Row]) -> Table:
@@ -200,11 +206,23 @@ def worst_table(rows: Sequence[Row]) -> Table:
             f"{1e4 * row['kl_mixture']:.1f}",
             f"{1e4 * row['kl']:.1f}",
             f"{1e4 * row['parameters_over_2n']:.1f}",
+            f"{row['kl'] / row['parameters_over_2n']:.2f}",
             f"{row['corrected_levels']}",
         )
         for row in ordered[:6]
     ]
-    return ("seed", "problem", "rows", "k found", "mixture", "corrected", "parameters / 2n", "levels corrected"), lines
+    head = (
+        "seed",
+        "problem",
+        "rows",
+        "k found",
+        "mixture",
+        "corrected",
+        "parameters / 2n",
+        "corrected over it",
+        "levels corrected",
+    )
+    return head, lines
 
 
 def overlap_table(rows: Sequence[Row]) -> Table:
@@ -214,6 +232,7 @@ def overlap_table(rows: Sequence[Row]) -> Table:
         for separation in values_of(rows, "separation"):
             for method in values_of(rows, "method"):
                 here = of(rows, d=d, separation=separation, method=method)
+                least = fmean(row["tv"] for row in of(rows, d=d, separation=separation, method=LIMIT))
                 lines.append(
                     (
                         f"{d}",
@@ -221,10 +240,11 @@ def overlap_table(rows: Sequence[Row]) -> Table:
                         str(method),
                         ", ".join(str(row["k_found"]) for row in here),
                         ", ".join(f"{row['tv']:.4f}" for row in here),
+                        f"{fmean(row['tv'] for row in here) / least:.2f}",
                         f"{max(row['tv_error'] for row in here):.4f}",
                     )
                 )
-    return ("d", "separation", "", "k", "TV of the seeds", "standard error"), lines
+    return ("d", "separation", "", "k", "TV of the seeds", "mean over the limit", "standard error"), lines
 
 
 def flat_table(rows: Sequence[Row]) -> Table:
@@ -233,6 +253,7 @@ def flat_table(rows: Sequence[Row]) -> Table:
     for name in values_of(rows, "problem"):
         here = of(rows, problem=name)
         fitted = [row for row in here if row["error"] is None]
+        cost = (here[0]["k"] * (here[0]["d"] + 1) * (here[0]["d"] + 2) / 2 - 1) / (2 * here[0]["n"])
         lines.append(
             (
                 str(name),
@@ -242,10 +263,21 @@ def flat_table(rows: Sequence[Row]) -> Table:
                 ", ".join(f"{row['floor']:.2g}" for row in fitted),
                 ", ".join(f"{row['narrowest']:.2f}" for row in here),
                 ", ".join(f"{1e4 * row['kl']:.1f}" for row in fitted),
+                ", ".join(f"{row['kl'] / cost:.2f}" for row in fitted),
                 f"{sum(row['finite'] for row in here)} of {len(here)}",
             )
         )
-    head = ("", "fitted", "k", "found", "learning stops at", "least width", "KL down to there, 10⁻⁴", "finite samples")
+    head = (
+        "",
+        "fitted",
+        "k",
+        "found",
+        "learning stops at",
+        "least width",
+        "KL down to there, 10⁻⁴",
+        "over parameters / 2n",
+        "finite samples",
+    )
     return head, lines
 
 
@@ -263,8 +295,8 @@ def identity_table(rows: Sequence[Row]) -> Table:
                 ", ".join(str(row["cells"]) for row in here),
                 f"{1e4 * kl:.1f}",
                 f"{1e4 * max(row['kl'] for row in here):.1f}",
-                f"{1e4 * fmean(limits):.1f}" if limits else "",
-                f"{kl / fmean(limits):.2f}" if limits else "",
+                f"{1e4 * fmean(limits):.1f}" if limits else "none",
+                f"{kl / fmean(limits):.2f}" if limits else "none",
                 f"{fmean(row['tv_excess'] for row in here):+.4f} ± {fmean(row['tv_error'] for row in here):.4f}",
                 f"{median(row['seconds'] for row in here):.1f}",
             )
