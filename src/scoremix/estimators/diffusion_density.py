@@ -71,7 +71,6 @@ def _of_chunk(ladder: Ladder, x: Array, floor: float) -> Array:
 
 def _growth(ladder: Ladder, y: Array, sigma: float) -> Array:
     """``div s + |s|^2`` at the rows y."""
-
     xp = namespace(y)
     rows = xp.astype(y, xp.float64)
     score = ladder.score(rows, sigma)

@@ -51,7 +51,7 @@ from scoremix.samples.source import Mapped, Source
 WIDE, FINE = "full", "diag"
 """Kinds of covariances that the two searches are made with."""
 
-TOLERANCE, LEAST_TOLERANCE, PASSES = 0.01, 1e-7, 500
+TOLERANCE, LEAST_TOLERANCE, PASSES = 0.1, 1e-7, 300
 """EM ends when the log likelihood of all rows, or the mean one, rises by less in a pass, or after so many passes. Where
 components lie on top of each other it creeps: with 1e-5 per row it stopped at twice the distance from the truth."""
 
