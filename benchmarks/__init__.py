@@ -1,7 +1,7 @@
 """Benchmarks: problems, methods and metrics are separate, results are stored as JSON, figures drawn from it.
 
 python -m benchmarks.run --size full     every table into benchmarks/results/
-python -m benchmarks.draw                figures into docs/figures/, from the stored results only
+python -m benchmarks.draw                figures into docs/figures/ and tables into pages, from the stored results
 """
 
 from pathlib import Path

@@ -21,6 +21,13 @@ from benchmarks.gaussian.draw import BEGIN, END, Table, markdown
 Rows = Sequence[dict[str, Any]]
 
 
+def replaced(text: str, name: str, section: str) -> str:
+    """The text of a page with another section between the markers of this name."""
+    begin, end = (marker.replace("-->", f"{name} -->") for marker in (BEGIN, END))
+    before, rest = text.split(begin, 1)
+    return before + "\n\n".join([begin, section, end]) + rest.split(end, 1)[1]
+
+
 @dataclass(frozen=True)
 class Page:
     """What is made of the stored tables of a benchmark.
@@ -61,9 +68,7 @@ class Page:
         """Replace what stands between the markers of every table."""
         text = path.read_text(encoding="utf-8")
         for name, section in self.sections(contents):
-            begin, end = (marker.replace("-->", f"{name} -->") for marker in (BEGIN, END))
-            before, rest = text.split(begin, 1)
-            text = before + "\n\n".join([begin, section, end]) + rest.split(end, 1)[1]
+            text = replaced(text, name, section)
         path.write_text(text, encoding="utf-8")
 
     def main(self, arguments: Sequence[str] | None = None) -> None:

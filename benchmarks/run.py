@@ -109,7 +109,13 @@ def run_threads(size: Size) -> Iterator[Row]:
                 command = [sys.executable, "-m", "benchmarks.large", str(path)]
                 variables = environment | {"OMP_NUM_THREADS": str(n_threads)}
                 done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
-                yield {"axis": n_threads, "n_rows": n_rows, "seed": repeat, **json.loads(done.stdout)}
+                yield {
+                    "axis": n_threads,
+                    "n_rows": n_rows,
+                    "method": "scoremix",
+                    "seed": repeat,
+                    **json.loads(done.stdout),
+                }
 
 
 def store(folder: Path, name: str, axis_name: str, size: Size, rows: Iterator[Row]) -> Path:
@@ -118,9 +124,9 @@ def store(folder: Path, name: str, axis_name: str, size: Size, rows: Iterator[Ro
     for row in rows:
         done.append(row)
         print(name, *(f"{key}={_short(value)}" for key, value in row.items()), flush=True)
-    seeds = {str(row.get("method", "scoremix")): 0 for row in done}
+    seeds = {str(row["method"]): 0 for row in done}
     for row in done:
-        key = str(row.get("method", "scoremix"))
+        key = str(row["method"])
         seeds[key] = max(seeds[key], int(row["seed"] or 0) + 1)
     content = {"table": name, "axis": axis_name, "provenance": provenance(size, seeds), "rows": done}
     path = folder / f"{name}.json"

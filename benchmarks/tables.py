@@ -8,13 +8,14 @@ from typing import Literal
 
 from benchmarks.methods import Method
 from benchmarks.methods.kde import CrossValidatedKDE
-from benchmarks.methods.scoremix import Scoremix
+from benchmarks.methods.scoremix import Cells, Scoremix
 from benchmarks.methods.sklearn_bic import SklearnBIC
 from benchmarks.problems import BALLS, RING, SPIRAL, Problem, clusters, pairs, rotated
 
 Size = Literal["tiny", "full"]
 
-SOFT, HARD, BIC, KDE = Scoremix("soft"), Scoremix("hard"), SklearnBIC(), CrossValidatedKDE()
+DEFAULT, SOFT, HARD = Scoremix(), Cells("soft"), Cells("hard")
+BIC, KDE = SklearnBIC(), CrossValidatedKDE()
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ FULL = (
         "rows",
         "rows n",
         tuple(Case(p, n, n) for p in (clusters(6, 2, 4), RING) for n in (1_000, 10_000, 50_000, 200_000, 1_000_000)),
-        (SOFT, HARD, BIC, KDE),
+        (DEFAULT, SOFT, HARD, BIC, KDE),
         KL_TV,
         n_seeds=1,
         rival_seeds=1,
@@ -59,7 +60,7 @@ FULL = (
         "components",
         "clusters k",
         tuple(Case(clusters(k, 2, 5), 50_000, k) for k in (3, 6, 12, 25, 50)),
-        (SOFT, BIC, KDE),
+        (DEFAULT, SOFT, BIC, KDE),
         KL_TV,
         n_seeds=3,
         rival_seeds=1,
@@ -68,7 +69,7 @@ FULL = (
         "dimension",
         "features d",
         tuple(Case(clusters(5, d, 4), 50_000, d) for d in (2, 5, 10, 20, 50, 100)),
-        (SOFT, BIC, KDE),
+        (DEFAULT, SOFT, BIC, KDE),
         KL_TV,
         n_seeds=3,
         rival_seeds=1,
@@ -85,7 +86,7 @@ FULL = (
             Case(SPIRAL, 50_000, "spiral"),
             Case(BALLS, 50_000, "three balls"),
         ),
-        (SOFT, HARD, BIC, KDE),
+        (DEFAULT, SOFT, HARD, BIC, KDE),
         KL_TV,
         n_seeds=5,
         rival_seeds=2,
@@ -101,16 +102,16 @@ FULL = (
             Case(pairs(16, 5), 20_000, "8 pairs, 5-D"),
             Case(pairs(32, 5), 20_000, "16 pairs, 5-D"),
         ),
-        (SOFT,),
+        (DEFAULT, SOFT),
         (),
         n_seeds=20,
-        rival_seeds=1,
+        rival_seeds=5,
     ),
     Table(
         "regret",
         "problem",
         tuple(Case(rotated(p, 50), 50_000, f"{p.name} in 50-D") for p in (RING, BALLS)),
-        (SOFT, BIC, KDE),
+        (DEFAULT, SOFT, BIC, KDE),
         ("regret",),
         n_seeds=3,
         rival_seeds=1,

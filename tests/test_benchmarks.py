@@ -1,13 +1,19 @@
-"""The benchmark runs at its tiny size, its closed forms are right, figures come from stored JSON alone."""
+"""The benchmark runs at its tiny size, its closed forms are right, figures and tables come from stored JSON alone."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from scoremix import DiffusionMixture
+
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = {"rows", "components", "dimension", "accuracy", "cells", "regret", "threads"}
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+MARKED = re.compile(r"<!-- benchmark (\w+) -->.*?<!-- /benchmark \1 -->", re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -45,15 +51,16 @@ def test_every_table_is_stored_with_its_provenance(stored):
 @pytest.mark.parametrize(
     ("name", "methods", "metrics"),
     [
-        ("rows", 4, {"kl", "kl_standard_error", "tv_excess", "tv_floor"}),
-        ("accuracy", 4, {"kl", "tv_excess"}),
-        ("cells", 1, {"n_cells", "n_cells_true"}),
-        ("regret", 3, {"regret", "regret_standard_error"}),
+        ("rows", 5, {"kl", "kl_standard_error", "tv_excess", "tv_floor"}),
+        ("accuracy", 5, {"kl", "tv_excess"}),
+        ("cells", 2, {"n_cells", "n_cells_true"}),
+        ("regret", 4, {"regret", "regret_standard_error"}),
     ],
 )
 def test_rows_hold_the_metrics_of_every_method(stored, name, methods, metrics):
     rows = _read(stored, name)["rows"]
     assert len({row["method"] for row in rows}) == methods
+    assert rows[0]["method"] == "scoremix"
     for row in rows:
         assert metrics <= set(row)
         assert row["fit_cpu"] > 0
@@ -76,24 +83,65 @@ def test_same_rows_for_every_method(stored):
     assert all(len(sizes) == 1 for sizes in seen.values())
 
 
-def test_figures_are_drawn_from_the_stored_tables(stored, tmp_path):
+def test_first_method_is_the_default():
+    from benchmarks.tables import FULL
+
+    x = np.random.default_rng(0).standard_normal((300, 2))
+    for table in FULL:
+        fitted = table.methods[0].fit(x, 1.5, 7)
+        default = DiffusionMixture(noise_scale=1.5, random_state=7)
+        assert fitted.model.get_params() == default.get_params()
+
+
+def test_figures_and_tables_come_from_what_is_stored(stored, tmp_path):
     from benchmarks import draw
 
-    draw.main(["--results", str(stored), "--output", str(tmp_path)])
+    copies = [tmp_path / page.name for page in PAGES]
+    for page, copy in zip(PAGES, copies, strict=True):
+        shutil.copy(page, copy)
+    pages = [argument for copy in copies for argument in ("--page", str(copy))]
+    draw.main(["--results", str(stored), "--output", str(tmp_path), *pages])
     figures = list(tmp_path.glob("benchmark_*.png"))
     assert len(figures) == len(TABLES)
     assert all(figure.stat().st_size > 5000 for figure in figures)
+    sections = dict(draw.sections({name: _read(stored, name) for name in TABLES}))
+    for page, copy in zip(PAGES, copies, strict=True):
+        filled = copy.read_text(encoding="utf-8")
+        assert MARKED.sub("", filled) == MARKED.sub("", page.read_text(encoding="utf-8"))
+        assert all(sections[found[1]] in found[0] for found in MARKED.finditer(filled))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_stored_results_are_those_of_the_page(page):
+    from benchmarks import draw
+
+    sections = dict(draw.sections({name: _read(ROOT / "benchmarks" / "results", name) for name in TABLES}))
+    found = {match[1]: match[0] for match in MARKED.finditer(page.read_text(encoding="utf-8"))}
+    assert {"accuracy", "cells", "regret"} <= set(found)
+    for name, text in found.items():
+        assert f"\n\n{sections[name]}\n\n" in text
 
 
 def test_exactness_is_a_share_of_seeds():
     from benchmarks.draw import exactness, medians
 
     rows = [
-        {"method": "scoremix", "axis": 3, "n_cells": cells, "n_cells_true": 3, "fit_cpu": cells}
-        for cells in (3, 3, 4, 3)
+        {"method": "scoremix", "axis": 3, "seed": seed, "n_cells": cells, "n_cells_true": 3, "fit_cpu": cells}
+        for seed, cells in enumerate((3, 3, 4, 3))
     ]
     assert exactness(rows, "exact") == {"scoremix": {3: 0.75}}
     assert medians(rows, "fit_cpu") == {"scoremix": {3: 3.0}}
+
+
+def test_medians_are_over_the_seeds_that_all_methods_share():
+    from benchmarks.draw import compare, medians
+
+    rows = [{"method": "scoremix", "axis": 3, "seed": seed, "kl": kl} for seed, kl in enumerate((0.02, 0.04, 9.0))]
+    rows += [{"method": "soft cells", "axis": 3, "seed": seed, "kl": 0.03} for seed in (0, 1)]
+    assert medians(rows, "kl") == {"scoremix": {3: 0.03}, "soft cells": {3: 0.03}}
+    head, lines = compare(rows, "k", (("kl", ("scoremix", "soft cells")),))
+    assert head == ("k", "KL bound, 10⁻⁴ nats: scoremix", "soft cells")
+    assert lines == [("3", "**300**", "**300**")]
 
 
 def test_kernel_density_score_is_that_of_a_mixture_of_its_atoms():
