@@ -129,35 +129,17 @@ def regret_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def equidistant_figure(rows: Sequence[Row]) -> Figure:
-    """KL bound over the limit, seeds sorted."""
-    figure, panel = plt.subplots(figsize=(6, 3.8), layout="constrained")
-    for k, colour in zip(values_of(rows, "k"), ("#0b6e99", "#c8553d"), strict=False):
-        ratios = sorted(row["kl"] / row["limit"] for row in of(rows, k=k))
-        panel.plot(range(1, len(ratios) + 1), ratios, "o-", ms=4, color=colour, label=f"{k} centres")
-    panel.axhline(1.3, color="0.5", lw=0.8, ls="--")
-    panel.set(yscale="log", xlabel="seeds, sorted", ylabel="KL bound over maximum likelihood's")
-    panel.set_yticks([1, 1.3, 2, 3, 5], ["1", "1.3", "2", "3", "5"])
-    panel.set_xticks([1, 5, 10, 15, 20])
-    panel.minorticks_off()
-    panel.grid(alpha=0.3)
-    panel.legend(frameon=False)
-    return figure
-
-
 FIGURES: dict[str, Callable[[Sequence[Row]], Figure]] = {
     "real": real_figure,
     "known": known_figure,
     "random": random_figure,
     "regret": regret_figure,
-    "equidistant": equidistant_figure,
 }
 CAPTIONS = {
     "real": "held-out likelihood beyond scikit-learn's best, and denoising loss above the mixture's, a dot per split",
     "known": "KL bound over that of maximum likelihood, for eleven general mixtures",
     "random": "KL bound on forty random problems, and what corrections add to it; dashed: what they may add",
     "regret": "excess risk of posterior means on three problems in 2, 10 and 50 dimensions; dashed: one per cent",
-    "equidistant": "KL bound over its limit for 16 and 32 centres in 20 dimensions; dashed: 1.3",
 }
 
 
