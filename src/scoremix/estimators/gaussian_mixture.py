@@ -42,6 +42,7 @@ from scoremix.learning.global_start import global_start, optimality, shared_prio
 from scoremix.learning.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
 from scoremix.learning.posterior import weight_of
 from scoremix.learning.seeding import initial_mixture
+from scoremix.learning.shrinkage import ENOUGH_ROWS
 from scoremix.learning.stepwise import Running
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath
@@ -51,9 +52,6 @@ from scoremix.storage import write_model
 
 OWN_STARTS = ("global", "diffusion")
 """Values of `init_params` that scikit-learn does not know."""
-
-ENOUGH_ROWS = 8
-"""With more rows per parameter of a component the prior of covariances changes nothing that matters."""
 
 ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
 

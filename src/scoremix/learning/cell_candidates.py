@@ -22,16 +22,14 @@ import numpy as np
 from scoremix.arrays import Floats, like, to_numpy
 from scoremix.learning.cell_gates import NO_WIDTH, at_level, cell_gaussians, moved, regressing
 from scoremix.learning.crude_estimates import ROWS, estimate_crudely
+from scoremix.learning.general_mixture import Directions
 from scoremix.learning.likelihood_ratio_regression import Regressing, partitions, select_candidate
-from scoremix.learning.mixture_ladder import FLAT, NARROW, Base, Standard, encoded, in_double
+from scoremix.learning.mixture_ladder import FLAT, MOST_DIRECTIONS, NARROW, Base, Standard, encoded, in_double
 from scoremix.learning.score_regression import MIN_NOISY_ROWS, Settings
 from scoremix.models.likelihood_ratio import LikelihoodRatio
 from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace
 from scoremix.samples.source import ArraySource, Source
-
-MOST_DIRECTIONS = 50
-"""Most dimensions that candidates differ in."""
 
 FIRST, MORE = (1, 2, 4), (8, 16)
 """Numbers of components that candidates are made for: in any case, and while that pays."""
@@ -90,29 +88,21 @@ class _Crude:
     Attributes
     ----------
     rows : Source
-        Of standardised columns, turned to the leading directions.
+        Of standardised columns, along the directions.
     space : Standard
-    lead : ndarray of shape (r, m)
-        The directions.
-    rest : ndarray of shape (r, r)
-        Covariance of the others, in standardised columns, which all candidates share.
+    directions : Directions
+        In which candidates differ.
     """
 
     rows: Source
     space: Standard
-    lead: Floats
-    rest: Floats
+    directions: Directions
 
     @classmethod
     def of(cls, source: Source, space: Standard, rank: int | None, rng: np.random.Generator) -> _Crude:
-        most = min(len(space.columns), MOST_DIRECTIONS if rank is None else rank)
-        values, axes = np.linalg.eigh(space.correlation)
-        whole = most == len(values)
-        lead = np.eye(most) if whole else axes[:, ::-1][:, :most]
-        others = axes[:, : len(values) - most]
-        rest = (others * values[: len(values) - most]) @ others.T
+        directions = Directions.leading(space.correlation, MOST_DIRECTIONS if rank is None else rank)
         x = in_double(source).draw(ROWS, rng)
-        return cls(ArraySource(to_numpy(space.encode(x) @ like(lead, x))), space, lead, rest)
+        return cls(ArraySource(to_numpy(space.encode(x) @ like(directions.lead, x))), space, directions)
 
     @property
     def most_components(self) -> int:
@@ -131,10 +121,11 @@ class _Crude:
 
     def _in_frame(self, crude: LikelihoodRatio) -> LikelihoodRatio:
         """Candidates of standardised columns in the coordinates of the frame, none flatter than `FLAT`."""
-        turn, out = self.space.turn, self.space.turn @ self.lead
+        turn, lead = self.space.turn, self.directions.lead
+        out = turn @ lead
         covariances = crude.covariances + FLAT**2 * np.eye(crude.covariances.shape[1])
-        covariances = out @ covariances @ out.T + turn @ self.rest @ turn.T
-        axes = np.asarray(np.linalg.solve(turn.T, self.lead @ crude.basis), dtype=np.float64)
+        covariances = out @ covariances @ out.T + turn @ self.directions.common @ turn.T
+        axes = np.asarray(np.linalg.solve(turn.T, lead @ crude.basis), dtype=np.float64)
         covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
         return replace(crude, means=crude.means @ out.T, covariances=covariances, basis=axes)
 

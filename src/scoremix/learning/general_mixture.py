@@ -44,6 +44,7 @@ from scoremix.learning.component_number import component_number
 from scoremix.learning.em import fit
 from scoremix.learning.global_start import shared_prior
 from scoremix.learning.posterior import Rows, rows_of, weight_of
+from scoremix.learning.shrinkage import ENOUGH_ROWS
 from scoremix.models.covariance import Full
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Mapped, Source
@@ -54,9 +55,6 @@ WIDE, FINE = "full", "diag"
 TOLERANCE, LEAST_TOLERANCE, PASSES = 0.1, 1e-7, 300
 """EM ends when the log likelihood of all rows, or the mean one, rises by less in a pass, or after so many passes. Where
 components lie on top of each other it creeps: with 1e-5 per row it stopped at twice the distance from the truth."""
-
-ENOUGH_ROWS = 8
-"""With more rows per parameter of a component the prior of covariances changes nothing that matters."""
 
 FOLDS, MOST_ROWS, FOLD_PASSES = 3, 10_000, 50
 """Folds, rows up to which searches are repeated on them, and EM passes there."""

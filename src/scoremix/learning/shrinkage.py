@@ -30,6 +30,9 @@ MOST = 1000.0
 ROWS = np.geomspace(0.1, MOST, 25)
 """Numbers of rows that the common shape may count for."""
 
+ENOUGH_ROWS = 8
+"""With more rows per parameter of a component the prior changes nothing that matters."""
+
 SURE = 2.0
 """Nats by which a number of rows may be less probable than the best one, and still be taken for possible."""
 
