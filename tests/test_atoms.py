@@ -127,3 +127,13 @@ def test_rows_of_weight_zero_are_as_good_as_absent():
 def test_a_handful_of_rows_is_one_atom():
     mixture = learn_atoms(ArraySource(np.array([[0.0, 1.0], [2.0, 3.0]])), 1.0, np.random.default_rng(0))
     np.testing.assert_allclose(mixture.means, [[1.0, 2.0]])
+
+
+def test_many_small_clusters_have_an_atom_each():
+    rng = np.random.default_rng(0)
+    centers = 20.0 * np.stack(np.meshgrid(np.arange(6), np.arange(5)), axis=-1).reshape(-1, 2)
+    rows = np.repeat(centers, 6, axis=0) + rng.standard_normal((180, 2))
+    mixture = learn_atoms(ArraySource(rows), 1.0, np.random.default_rng(0))
+    # All 6 rows of a cluster are held out with a probability of 6e-5: 30 clusters need an atom, of 6 rows each.
+    apart = np.linalg.norm(centers[:, None] - mixture.means, axis=2)
+    assert apart.min(axis=1).max() < 3.0

@@ -46,8 +46,8 @@ are cheap: one evaluation each, and twice as many tell differences apart that ar
 SURE = 1.0
 """Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after."""
 
-ROWS_PER_ATOM = 10
-"""Rows that there must be for every atom."""
+MOST_ATOMS = 2000
+"""Atoms are at most so many, for time grows with them, and no more than rows."""
 
 AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20
 """EM passes, the last of them on all rows."""
@@ -188,7 +188,7 @@ def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_
 def enough(trials: Trials, rng: np.random.Generator) -> Judged:
     """Double the atoms until held-out rows do not surely gain."""
     best = trials.seeded(1, rng)
-    while 2 * ROWS_PER_ATOM * best.mixture.n_components <= len(trials.training.x):
+    while 2 * best.mixture.n_components <= min(MOST_ATOMS, len(trials.training.x)):
         twice = trials.seeded(2 * best.mixture.n_components, rng)
         gain, error = trials.gain(twice, best)
         if gain <= SURE * error:
