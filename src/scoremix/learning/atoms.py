@@ -13,7 +13,7 @@ cost. So how many is left to rows that EM has not seen:
 3. Join all atoms that lie too near each other to be told from one cluster, if held-out rows do not surely lose.
 4. Where most atoms still have such neighbours, and there are more than a few, the law of mu is spread out. Then their
    number is no property of the data, rows that were held out say little of it, and a posterior mean wants more: many
-   atoms, which a few EM steps leave spread, smooth best (a tenth to a half less excess risk than those of step 2).
+   atoms, which a few EM steps leave spread, smooth best (on curves and balls, where they are taken).
 5. A few EM steps on all rows.
 
 References
