@@ -85,8 +85,9 @@ def test_few_rows_of_a_curve_have_many_atoms(make):
                 for m in (found, few)
             ]
         )
-    # Many atoms are taken unless held-out rows speak against them, which they do by chance, in a sixth to a third of the cases; of
-    # six other seeds the excess risk was .041 and .045 of the oracle's on average, that of the fewer .062 and .066.
+    # Many atoms are taken unless held-out rows speak against them, which they do by chance in a sixth to a third of the
+    # cases; of six other seeds the excess risk was .041 and .045 of the oracle's on average, that of the fewer .062 and
+    # .066.
     found, few = np.mean(regrets, axis=0)
     assert found < 0.06
     assert found < few
