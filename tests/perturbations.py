@@ -8,7 +8,8 @@ with one seed still see the same numbers, and rows keep theirs when they are per
 * ``--rounding SEED``: factors of this seed, of ``--rounding-size`` (2e-15 is another BLAS in double precision; 1e-7,
   the default, is one in single precision, in which the search for a start works);
 * ``--data-seed SEED``: data that a test draws from a seed of its own, or a problem of `scoremix.evaluation` from its
-  ``random_state``, come from another one; so do the examples of hypothesis. The seeds of estimators stay;
+  ``random_state``, come from another one; so do the examples of hypothesis. The seeds of estimators stay, and so does
+  the data of a test marked ``scene``, which shows what happens there and need not elsewhere;
 * ``--order SEED``: tests in another order;
 * ``--part I/N``: one of N parts of the suite, equally long in expectation.
 """
@@ -61,6 +62,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(data_seed)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    Data.is_scene = item.get_closest_marker("scene") is not None
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     names = ("rounding", "data_seed", "order", "part")
     given = [f"{name} {config.getoption(name)}" for name in names if config.getoption(name) is not None]
@@ -76,6 +82,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
     if (order := config.getoption("order")) is not None:
         random.Random(order).shuffle(items)
+
+
+class Data:
+    """What is known of the test that runs."""
+
+    is_scene = False
 
 
 def rounded(values, size: float, seed: int):
@@ -106,8 +118,8 @@ def install(change, data_seed: int | None) -> None:
     def default_rng(seed=None):
         if isinstance(seed, generator):  # one of NumPy's own or of ours
             return seed
-        named = isinstance(seed, int | np.integer | list | tuple)
-        if named and data_seed is not None and sys._getframe(1).f_code.co_filename.startswith(DRAWS_DATA):
+        named = isinstance(seed, int | np.integer | list | tuple) and data_seed is not None
+        if named and not Data.is_scene and sys._getframe(1).f_code.co_filename.startswith(DRAWS_DATA):
             seed = [*np.atleast_1d(seed), 2**31 + data_seed]
         return generator(plain(seed).bit_generator)
 

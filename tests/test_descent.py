@@ -313,6 +313,7 @@ def test_plain_steps_of_a_small_rate_never_lose(stage, is_symmetric):
     assert losses[-1] < losses[0] - 1e-3
 
 
+@pytest.mark.scene
 @pytest.mark.parametrize(("d", "seed"), [(20, 1), (100, 1), (100, 4)])
 def test_large_noise_finds_what_small_noise_alone_does_not(d, seed):
     # The published experiment: means of length 6, both free, from N(0, I). For seeds 0, 2, 3 small noise does as well.

@@ -267,6 +267,7 @@ def test_a_sampler_takes_more_steps_where_levels_are_far_apart():
     assert steps > len(sigmas)
     drawn = model.sample(20_000, random_state=1)
     np.testing.assert_array_equal(drawn, model.sample(20_000, n_steps=steps, random_state=1))
-    # Half of 20,000 samples tell a standard deviation to .5 %; four of these, and the error of the one that was learnt.
+    # Half of the rows, 300, tell a standard deviation to 4 %, and what is learnt lies between those of both clusters;
+    # half of 20,000 samples tell it to .7 %. Six of sqrt(.04^2 + .007^2).
     widths = [drawn[drawn[:, 0] < 0].std(axis=0), X[X[:, 0] < 0].std(axis=0)]
-    np.testing.assert_allclose(*widths, rtol=0.03)
+    np.testing.assert_allclose(*widths, rtol=0.25)

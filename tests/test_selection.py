@@ -114,6 +114,7 @@ def test_trimming_never_makes_the_held_out_loss_worse(seed, k):
     np.testing.assert_array_equal(selected.coef.reshape(k * 6, 2)[columns], system.solve(columns))
 
 
+@pytest.mark.scene
 def test_twins_are_not_both_trimmed():
     # Two cells that share all points alike: either can spare its features while the other has them, not both.
     matrix, sizes = design(1, 2)
