@@ -320,3 +320,13 @@ def test_typical_variances_are_those_within_cells():
     within = [np.mean((x[label == k] - centres[k]) ** 2) for k in range(3)]
     np.testing.assert_allclose(typical_variance(x, centres), (np.median(within), min(within)), rtol=1e-9)
     assert typical_variance(x[:1], centres) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["tied", "full", "diag"])
+def test_clusters_along_one_column_beside_noise_are_found(kind):
+    # Columns of unit variance hide them: groups are 1.4 from the mean there, clusters .2 apart, and the noise has 1.
+    centres = 10.0 * np.array([[0, 0], [1, 0], [2, 0], [10, 0], [11, 0], [12, 0]])
+    x, _ = around(centres, 900)
+    found = best_fit(x, 6, kind).means
+    # Means of about 150 rows: standard deviation 0.08, seven of these.
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], centres, atol=0.6)
