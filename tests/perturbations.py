@@ -33,6 +33,9 @@ DRAWS_DATA = (str(ROOT / "tests"), str(ROOT / "src" / "scoremix" / "evaluation")
 OF_RANGE = {"uniform": (0.0, 1.0), "random": (0.0, 1.0), "random_sample": (0.0, 1.0)}
 """Draws from [low, high), which must stay there."""
 
+PLAIN = {name: getattr(np.random, name) for name in ("Generator", "RandomState", "default_rng")}
+"""NumPy's own."""
+
 REAL_DRAWS = {
     *OF_RANGE,
     *("normal", "standard_normal", "lognormal", "standard_t", "standard_cauchy"),
@@ -111,9 +114,8 @@ def rounded(values, size: float, seed: int):
 
 def install(change, data_seed: int | None) -> None:
     """Put generators that change what they draw in the place of NumPy's, and other seeds in that of the tests'."""
-    generator = _changed(np.random.Generator, change)
-    np.random.Generator, np.random.RandomState = generator, _changed(np.random.RandomState, change)
-    plain = np.random.default_rng
+    generator, plain = _changed(PLAIN["Generator"], change), PLAIN["default_rng"]
+    np.random.Generator, np.random.RandomState = generator, _changed(PLAIN["RandomState"], change)
 
     @functools.wraps(plain)
     def default_rng(seed=None):
@@ -135,13 +137,17 @@ def _changed(kind: type, change) -> type:
             return isinstance(instance, kind)
 
     def reduced(self):
-        _, *rest = kind.__reduce__(self)
-        return type(self), *rest
+        _, arguments, *state = kind.__reduce__(self)
+        return _restored, (kind.__name__, *arguments), *state
 
     # RandomState.random is random_sample.
     own = {name for name in REAL_DRAWS if hasattr(kind, name)} - ({"random"} if hasattr(kind, "rand") else set())
     draws = {name: _draw(getattr(kind, name), change) for name in own}
     return Same(kind.__name__, (kind,), {**draws, "__reduce__": reduced})
+
+
+def _restored(name: str, *arguments):
+    return getattr(np.random, name)(*arguments)
 
 
 def _draw(method, change):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests import perturbations
-from tests.perturbations import REAL_DRAWS, rounded
+from tests.perturbations import PLAIN, REAL_DRAWS, rounded
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def generators(monkeypatch):
     """NumPy with its generators exchanged for those that round by 1e-3, with other seeds of data."""
-    for name in ("Generator", "RandomState", "default_rng"):
-        monkeypatch.setattr(np.random, name, getattr(np.random, name))
+    monkeypatch.setattr(perturbations.Data, "is_scene", False)
+    for name, plain in PLAIN.items():
+        monkeypatch.setattr(np.random, name, plain)
     return functools.partial(perturbations.install, functools.partial(rounded, size=1e-3, seed=1))
 
 
@@ -102,7 +103,9 @@ def test_generators_are_generators_still(generators):
     np.testing.assert_array_equal(np.random.default_rng(0).standard_normal(3), out)
 
 
-def test_states_are_kept_when_pickled():
+def test_states_are_kept_when_pickled(generators):
+    generators(None)
+    assert type(pickle.loads(pickle.dumps(np.random.RandomState(0)))) is np.random.RandomState
     assert pickle.loads(pickle.dumps(np.random.default_rng(0))).random() == np.random.default_rng(0).random()
 
 
