@@ -82,8 +82,8 @@ def test_separated_clusters_are_counted(kind, d, k):
     model = fitted(x, kind)
     assert model.n_components_ == k
     assert model.means_.shape == (k, d)
-    # Means of 120 rows: standard deviation 0.09 per column.
-    assert np.linalg.norm(model.means_[:, None] - centres, axis=2).min(axis=0).max() < 0.45
+    # Means of 120 rows: standard deviation 0.09 per column; six of these beyond the length of d of them.
+    assert np.linalg.norm(model.means_[:, None] - centres, axis=2).min(axis=0).max() < 0.09 * (np.sqrt(d) + 6)
 
 
 @pytest.mark.slow
@@ -370,6 +370,7 @@ def test_the_mixture_is_in_the_units_of_the_rows(kind):
     assert np.all(np.diff(mixture.means[:, 0]) >= 0)
 
 
+@pytest.mark.scene  # where the two covariances are unlike enough to be told apart
 @pytest.mark.parametrize("seed", range(2))
 def test_components_that_lie_on_top_of_each_other(seed):
     # 0.7 apart, covariances that differ: pruning one by one stops at three to eight, each worse than the next.

@@ -220,6 +220,7 @@ def test_one_gaussian_passes_the_check_of_optimality(kind):
     assert cost == np.inf
 
 
+@pytest.mark.scene  # elsewhere the shape that three components share may hide most of the gain
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 def test_one_component_too_few_shows_in_the_gain(kind):
     x, _ = around(GRID[:4], 1200)
