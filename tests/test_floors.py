@@ -29,7 +29,7 @@ FLOORS = (
     "learning.merges learning.spectral learning.two_components learning.covariance_candidates"
     " estimators.mixture_inputs",
     "learning.splits learning.descent learning.descent_starts learning.atoms learning.crude_estimates"
-    " estimators.mixture_file",
+    " estimators.mixture_file estimators.parameters",
     "learning.moves learning.likelihood_ratio_regression estimators.ddpm_file estimators.ddpm_inputs",
     "learning.global_start",
     "learning.component_number learning.cell_gates",

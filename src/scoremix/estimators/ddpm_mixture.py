@@ -31,7 +31,7 @@ from scoremix.estimators.ddpm_inputs import (
 )
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.inputs import check_number, validated_samples, validated_sigma
-from scoremix.estimators.mixture_inputs import check_rows_suffice
+from scoremix.estimators.mixture_inputs import check_distinct_rows, check_rows_suffice
 from scoremix.learning.descent import KnownCovariance, LearntCovariance, Record, descend
 from scoremix.learning.descent_starts import start_means, within
 from scoremix.learning.spectral import top_subspace
@@ -199,6 +199,7 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         x = as_floating(validated_samples(self, X, reset=True))
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         check_rows_suffice(ArraySource(x, sample_weight), int(self.n_components))
+        check_distinct_rows(ArraySource(x, sample_weight), int(self.n_components))
         units, means = self._units(ArraySource(x, sample_weight), rng)
         source = ArraySource(units.encode(x), sample_weight)
         mixture, history = self._descend(source, self._start(source, rng) if means is None else means, rng)

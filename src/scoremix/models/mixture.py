@@ -240,3 +240,10 @@ def joined(parts: Sequence[Mixture]) -> Mixture:
     if covariance.kind != "tied":
         covariance = covariance.with_values(np.concatenate([part.covariance.values for part in parts]))
     return Mixture(weights / weights.sum(), means, covariance)
+
+
+def repeated(mixture: Mixture, n_components: int) -> Mixture:
+    """The same density with more components: copies, which share the weights."""
+    copies = np.sort(np.arange(n_components) % mixture.n_components)
+    taken = mixture.take(copies)
+    return Mixture(taken.weights / np.bincount(copies)[copies], taken.means, taken.covariance)
