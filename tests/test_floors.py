@@ -14,7 +14,7 @@ import scoremix
 ROOT = Path(scoremix.__file__).parent
 
 FLOORS = (
-    "arrays paths terminal words learning models samples",
+    "arrays paths terminal words learning models samples estimators.learnt",
     "noise features learning.shrinkage samples.source samples.formats",
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
     "models.piecewise models.joint learning.warm_starts learning.selection learning.noise_scale"

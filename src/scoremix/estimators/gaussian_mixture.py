@@ -181,14 +181,14 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     (2, 1)
     """
 
-    _MEASURED: ClassVar[Mapping[str, Any]] = {
+    _MEASURED: ClassVar[dict[str, Any]] = {
         "lower_bound_": -np.inf,
         "lower_bounds_": [],
         "split_gain_": np.nan,
         "merge_cost_": np.nan,
         "selection_path_": [],
     }
-    _HISTORY: ClassVar[Mapping[str, Any]] = {"converged_": True, "n_iter_": 0, "_n_batches": 1}
+    _HISTORY: ClassVar[dict[str, Any]] = {"converged_": True, "n_iter_": 0, "_n_batches": 1}
 
     lower_bound_: float
     lower_bounds_: list[float]

@@ -72,23 +72,25 @@ class ParameterAttributes:
     precisions_: Array
     precisions_cholesky_: Array
 
-    _MEASURED: ClassVar[Mapping[str, Any]] = {}
+    _MEASURED: ClassVar[dict[str, Any]] = {}
     """Attributes that describe the fit of the present parameters, and what they are where that is not known."""
 
-    _HISTORY: ClassVar[Mapping[str, Any]] = {}
+    _HISTORY: ClassVar[dict[str, Any]] = {}
     """Attributes that tell how a fit went, and what they are where there was none."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in PARAMETERS:
-            for follower in (*SHAPE, *self._MEASURED, *(self._following(name) if name in FORMS else ())):
+        by_hand = self._set_by_hand() if name in PARAMETERS else []
+        if name in by_hand:
+            others = [form for form in FORMS if name in FORMS and form not in by_hand]
+            for follower in (*SHAPE, *self._MEASURED, *others):
                 vars(self).pop(follower, None)
 
-    def _following(self, name: str) -> list[str]:
-        """The other forms of the covariances, but for those that were set as well."""
+    def _set_by_hand(self) -> list[str]:
+        """Parameters that are not what the present mixture was derived from."""
         attributes, held = vars(self), vars(self).get("_held")
-        others = [form for form in FORMS if form != name and form in attributes]
-        return [form for form in others if held is not None and held.says(form, attributes[form])]
+        there = [name for name in PARAMETERS if name in attributes]
+        return [name for name in there if held is None or not held.says(name, attributes[name])]
 
     if not TYPE_CHECKING:  # what is not declared stays an error to the type checker
 
@@ -107,32 +109,30 @@ class ParameterAttributes:
     @property
     def _mixture(self) -> Mixture:
         """The mixture of the attributes, of an estimator that is fitted."""
-        attributes = vars(self)
-        held: Held | None = attributes.get("_held")
-        present = [name for name in PARAMETERS if name in attributes]
-        by_hand = [name for name in present if held is None or not held.says(name, attributes[name])]
-        if held is None or by_hand or len(present) < len(PARAMETERS):
-            held = self._taken_over(by_hand, held)
+        attributes, by_hand = vars(self), self._set_by_hand()
+        if by_hand or not attributes.keys() >= {*PARAMETERS, *SHAPE, *self._MEASURED}:
+            self._take_over(by_hand)
+        held: Held = attributes["_held"]
         return held.mixture
 
-    def _taken_over(self, by_hand: Sequence[str], held: Held | None) -> Held:
-        """Derive the mixture, and what follows, from attributes that were set."""
-        attributes = vars(self)
+    def _take_over(self, by_hand: Sequence[str]) -> None:
+        """Derive the mixture, and what follows, from the attributes that are there."""
+        attributes, kind = vars(self), self.covariance_type
+        held: Held | None = attributes.get("_held")
         for name in by_hand:
             if not is_foreign(attributes[name]):
                 attributes[name] = np.asarray(attributes[name])
-        forms = {name: attributes[name] for name in FORMS if name in by_hand}
         try:
-            mixture = _mixture_of(attributes["weights_"], attributes["means_"], forms, self.covariance_type, held)
+            mixture = held.mixture if held and not by_hand else _mixture_of(attributes, by_hand, kind, held)
         except ValueError as error:
-            raise ValueError(
-                f"the fitted attributes, some of which were set by hand, are no mixture: {error}"
-            ) from error
-        measured = {name: copy(value) for name, value in self._MEASURED.items()}
-        history = {name: value for name, value in self._HISTORY.items() if name not in attributes}
-        return self._hold(mixture, as_floating(attributes["means_"]), keep=by_hand, **measured, **history)
+            raise ValueError(f"fitted attributes that were set by hand are no mixture: {error}") from error
+        unknown = {name: copy(value) for name, value in (self._MEASURED | self._HISTORY).items()}
+        kept = [name for name in unknown if name in attributes and not (by_hand and name in self._MEASURED)]
+        keep = by_hand or [name for name in PARAMETERS if name in attributes]
+        self._hold(mixture, as_floating(attributes["means_"]), keep)
+        attributes |= {name: value for name, value in unknown.items() if name not in kept}
 
-    def _hold(self, mixture: Mixture, home: Array, keep: Sequence[str] = (), **known: Any) -> Held:
+    def _hold(self, mixture: Mixture, home: Array, keep: Sequence[str] = ()) -> None:
         """Set the attributes of a mixture, but for some: arrays of the library, device and precision of `home`."""
         factor = mixture.covariance.precisions_cholesky()
         is_diagonal = mixture.covariance.kind in ("diag", "spherical")
@@ -146,23 +146,24 @@ class ParameterAttributes:
         attributes = vars(self)
         # Copies: attributes may be edited in place, a mixture may not.
         attributes |= {name: like(np.array(value), home) for name, value in values.items() if name not in keep}
-        attributes |= {"n_components_": mixture.n_components, "n_features_in_": mixture.n_features, **known}
+        attributes |= {"n_components_": mixture.n_components, "n_features_in_": mixture.n_features}
         if len(attributes.get("feature_names_in_", ())) != mixture.n_features:
             attributes.pop("feature_names_in_", None)
-        held = attributes["_held"] = Held(mixture, {name: np.array(as_numpy(attributes[name])) for name in PARAMETERS})
-        return held
+        attributes["_held"] = Held(mixture, {name: np.array(as_numpy(attributes[name])) for name in PARAMETERS})
 
 
-def _mixture_of(weights: Any, means: Any, forms: Mapping[str, Any], kind: str, held: Held | None) -> Mixture:
-    """The mixture of parameters that were set; without covariances among them, with those of before."""
-    k, d = shape_of(means)
+def _mixture_of(attributes: Mapping[str, Any], by_hand: Sequence[str], kind: str, held: Held | None) -> Mixture:
+    """The mixture of parameters, some of which were set; unless covariances were, with those of before."""
+    k, d = shape_of(attributes["means_"])
+    forms = {name: attributes[name] for name in FORMS if name in by_hand}
     if forms:
         check_choice("covariance_type", kind, COVARIANCE_TYPES)
         found = {name: covariance_from(name, value, kind, k, d) for name, value in forms.items()}
         check_agreement(found, d, max(float(np.finfo(as_floating(as_numpy(x)).dtype).eps) for x in forms.values()))
         covariance = next(iter(found.values()))
     else:
-        assert held is not None  # without one, a form is there, and by hand
-        kind = held.mixture.covariance.kind
-        covariance = covariance_of(kind, check_matrices("covariance", held.mixture.covariance.values, kind, k, d), d)
-    return Mixture(check_weights(weights, k), check_means(means, k, d), covariance)
+        assert held is not None  # without one, all that is there was set
+        kind, values = held.mixture.covariance.kind, held.mixture.covariance.values
+        covariance = covariance_of(kind, check_matrices("covariance", values, kind, k, d), d)
+    weights, means = check_weights(attributes["weights_"], k), check_means(attributes["means_"], k, d)
+    return Mixture(weights, means, covariance)
