@@ -11,6 +11,7 @@ of their own, with ``SCIPY_ARRAY_API=1``; where that is set already they are ord
 """
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -32,6 +33,9 @@ EXCEPTIONS = {
     "test_gaussian_mixture_raises_where_array_api_not_implemented": "these starts take arrays of any library here",
 }
 """Tests of public behaviour that fail as a whole, and why that is meant."""
+
+if "or scale the input data" not in inspect.getsource(_gaussian_mixture):
+    EXCEPTIONS["test_regularisation"] = "the words of the error are those of a later release of scikit-learn"
 
 NOT_ASKED = {
     "test_score[float32]": "compares a mean in double precision with one in single precision, to seven decimals",
@@ -132,8 +136,8 @@ def test_nearly_all_of_them_pass():
     if number == 0:
         pytest.skip(f"scikit-learn {sklearn.__version__} is installed without its tests")
     assert number > 20
-    assert passing >= 0.97
     is_new = parse_version(sklearn.__version__) >= parse_version("1.9")
+    assert passing >= (0.97 if is_new else 0.95)
     assert not is_new or EXCEPTIONS.keys() <= PUBLIC.keys()
 
 

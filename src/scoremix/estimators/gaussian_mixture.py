@@ -703,18 +703,19 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         return self._mixture.log_density(X) if self.missing_values is None else self._posterior(X)[0]
 
     def _begin(self) -> np.random.Generator:
-        """Random numbers for the starts of a fit."""
+        """Random numbers for the starts of a fit; samples begin anew."""
         self._stream = None
-        return np.random.default_rng(self._seeds().randint(2**31, size=4))
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
 
     def _seeds(self) -> np.random.RandomState:
-        """Where seeds come from: from a number as `random_state` a stream, which goes on from fit to samples."""
+        """Where the seeds of samples come from: if `random_state` is a number, a stream that it begins."""
         state = self.random_state
         if not isinstance(state, int | np.integer):
             own: np.random.RandomState = check_random_state(state)  # goes on by itself
             return own
         if self._stream is None or self._stream[0] != state:
             self._stream = int(state), np.random.RandomState(int(state))
+            self._stream[1].randint(2**31, size=4)  # which the starts had
         return self._stream[1]
 
     def _passes(self, source: Source) -> tuple[Callable[[Source, Mixture, int | None], Expected], Source]:
