@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 
 from scoremix.arrays import to_numpy
 from scoremix.models.covariance import covariance_of
-from scoremix.models.mixture import Mixture
+from scoremix.models.mixture import Mixture, repeated
 
 KINDS = ("full", "tied", "diag", "spherical")
 K, D = 3, 3
@@ -131,3 +131,19 @@ def test_far_points_have_finite_answers():
 
 def test_number_of_parameters():
     assert [mixture(kind).n_parameters for kind in KINDS] == [2 + 9 + 18, 2 + 9 + 6, 2 + 9 + 9, 2 + 9 + 3]
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_copies_of_components_change_no_density(kind):
+    rng = np.random.default_rng(0)
+    values = {
+        "full": np.array([np.eye(2), 2 * np.eye(2)]),
+        "tied": np.eye(2),
+        "diag": np.ones((2, 2)),
+        "spherical": np.ones(2),
+    }
+    mixture = Mixture(np.array([0.3, 0.7]), rng.standard_normal((2, 2)), covariance_of(kind, values[kind], 2))
+    more, x = repeated(mixture, 5), rng.standard_normal((20, 2))
+    assert more.n_components == 5
+    np.testing.assert_allclose(more.weights, [0.1, 0.1, 0.1, 0.35, 0.35])
+    np.testing.assert_allclose(more.log_density(x), mixture.log_density(x), atol=1e-12)

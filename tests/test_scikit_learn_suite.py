@@ -165,5 +165,5 @@ if not HAS_ARRAY_API:
 if __name__ == "__main__":
     number, passing = share()
     print(f"scikit-learn {sklearn.__version__}: {number} public tests of mixtures, of which {passing:.1%} pass")
-    for name, reason in EXCEPTIONS.items():
-        print(f"{name}: {reason}")
+    for name in EXCEPTIONS.keys() & PUBLIC.keys():
+        print(f"{name}: {EXCEPTIONS[name]}")

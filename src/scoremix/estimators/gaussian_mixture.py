@@ -84,7 +84,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int or "auto", default=1
-        Number of components k, at most the number of distinct rows; "auto" finds it: 1 for data that are one Gaussian.
+        Number of components k, at most the number of rows; "auto" finds it: 1 for data that are one Gaussian.
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
         One matrix per component, one for all, one variance per component and column, or one per component.
     tol : float, default=1e-3
@@ -106,7 +106,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     precisions_init : array-like, optional
         Inverse covariances to start from, in the shape of `precisions_`.
     random_state : int, RandomState or None
-        Seed of the starts. It does not fix `sample`, which has its own.
+        Seed of the starts, and, if it is a number, of the stream that `sample` draws from.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit, with one start.
     verbose : int, default=0
@@ -167,6 +167,9 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     A pass costs O(n k d^2) ("full"; O(n k d) for the others) and memory beyond X independent of n. Fitted attributes
     have the precision of X; inside, parameters are kept in double precision. Results do not depend on the number of
     threads, but for rounding.
+
+    `weights_`, `means_` and one of `covariances_`, `precisions_` and `precisions_cholesky_` may be set, or edited in place,
+    on a fitted estimator or on a fresh one: they are the model that every method uses, and the other attributes follow.
 
     Examples
     --------
@@ -264,13 +267,14 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, there are more components than distinct rows, X has infinite entries, or NaN
-            without `missing_values`, or every covariance collapses.
+            If a parameter is out of range, there are more components than rows, X has infinite entries, or NaN without
+            `missing_values`, or every covariance collapses.
 
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` passes were not enough for the best start.
+            If `max_iter` passes were not enough for the best start, or if there are fewer distinct rows than
+            components.
         """
         check_mixture_parameters(self.get_params())
         past = self._past() if self.warm_start else None
