@@ -8,6 +8,7 @@ import pickle
 from functools import cache, partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.mixture
 from sklearn.base import clone
@@ -168,6 +169,8 @@ def test_lists_and_whole_numbers_are_taken():
     model.weights_, model.means_, model.covariances_ = [0.25, 0.75], [[0, 0], [5, 5]], [1, 4]
     assert_is(model, GaussianMixture.from_parameters([0.25, 0.75], [[0, 0], [5, 5]], [1, 4], "spherical"))
     assert model.precisions_.dtype == np.float64
+    model.means_ = pd.DataFrame(model.means_)  # the same numbers
+    assert type(model.means_) is type(model.sample(3)[0]) is np.ndarray
 
 
 def test_copies_and_files(tmp_path):

@@ -168,8 +168,9 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     have the precision of X; inside, parameters are kept in double precision. Results do not depend on the number of
     threads, but for rounding.
 
-    `weights_`, `means_` and one of `covariances_`, `precisions_` and `precisions_cholesky_` may be set, or edited in place,
-    on a fitted estimator or on a fresh one: they are the model that every method uses, and the other attributes follow.
+    `weights_`, `means_` and one of `covariances_`, `precisions_` and `precisions_cholesky_` may be set, or edited in
+    place, on a fitted estimator or on a fresh one: they are the model that every method uses; what follows from them
+    follows.
 
     Examples
     --------

@@ -79,8 +79,9 @@ class ParameterAttributes:
     """Attributes that tell how a fit went, and what they are where there was none."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        by_hand = self._set_by_hand() if name in PARAMETERS else []
+        is_parameter = name in PARAMETERS
+        super().__setattr__(name, np.asarray(value) if is_parameter and not is_foreign(value) else value)
+        by_hand = self._set_by_hand() if is_parameter else []
         if name in by_hand:
             others = [form for form in FORMS if name in FORMS and form not in by_hand]
             for follower in (*SHAPE, *self._MEASURED, *others):
@@ -119,9 +120,6 @@ class ParameterAttributes:
         """Derive the mixture, and what follows, from the attributes that are there."""
         attributes, kind = vars(self), self.covariance_type
         held: Held | None = attributes.get("_held")
-        for name in by_hand:
-            if not is_foreign(attributes[name]):
-                attributes[name] = np.asarray(attributes[name])
         try:
             mixture = held.mixture if held and not by_hand else _mixture_of(attributes, by_hand, kind, held)
         except ValueError as error:
