@@ -144,11 +144,12 @@ def test_edits_in_place_count():
     weights, means, covariances = (np.array(x) for x in (model.weights_, model.means_, model.covariances_))
     np.testing.assert_allclose(weights, [1 / 6, 2 / 6, 3 / 6])
     assert_is(model, GaussianMixture.from_parameters(weights, means, covariances))
-    mine = covariances.copy()
+    mine, own = covariances.copy(), model.means_
     model.covariances_ = mine
     model.score(POINTS)
     mine[0] *= 3
-    assert_is(model, GaussianMixture.from_parameters(weights, means, mine))
+    own += 1  # arrays stay the ones that were set, or looked at
+    assert_is(model, GaussianMixture.from_parameters(weights, means + 1, mine))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -126,7 +126,8 @@ class ParameterAttributes:
             raise ValueError(f"fitted attributes that were set by hand are no mixture: {error}") from error
         unknown = {name: copy(value) for name, value in (self._MEASURED | self._HISTORY).items()}
         kept = [name for name in unknown if name in attributes and not (by_hand and name in self._MEASURED)]
-        keep = by_hand or [name for name in PARAMETERS if name in attributes]
+        follow = set(FORMS).difference(by_hand) if set(FORMS).intersection(by_hand) else ()
+        keep = [name for name in PARAMETERS if name in attributes and name not in follow]
         self._hold(mixture, as_floating(attributes["means_"]), keep)
         attributes |= {name: value for name, value in unknown.items() if name not in kept}
 
