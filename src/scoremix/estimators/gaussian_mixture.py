@@ -745,7 +745,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         n_seeds = n_distinct_rows(source, k)
         if n_seeds < k:
             warnings.warn(
-                f"X has {n_seeds} distinct rows, fewer than n_components={k}: several components are the same.",
+                f"n_components={k} is more than X has distinct rows ({n_seeds}): several components are the same.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
