@@ -524,7 +524,7 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("fit data.csv -o m --model gaussian --components 2.5", "'2.5' is neither 'auto' nor a whole number"),
         ("fit data.csv -o m --model gaussian --components 0", "n_components"),
         ("fit data.csv -o m --model gaussian --components 301", "n_components = 301, n_samples = 300"),
-        ("fit equal.csv -o m --model gaussian --components 3", "more than X has distinct rows"),
+        ("fit equal.csv -o m --model ddpm --components 3", "more than X has distinct rows"),
         ("fit data.csv -o m --model gaussian --covariance-type round", "--covariance-type"),
         ("fit missing.csv -o m --model gaussian", "missing.csv does not exist"),
         ("fit gaps.csv -o m --model ddpm", "gaps.csv: column 'a [m]' has 1 missing"),

@@ -14,7 +14,7 @@ import scoremix
 ROOT = Path(scoremix.__file__).parent
 
 FLOORS = (
-    "arrays paths terminal words learning models samples",
+    "arrays paths terminal words learning models samples estimators.learnt",
     "noise features learning.shrinkage samples.source samples.formats",
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
     "models.piecewise models.joint learning.warm_starts learning.selection learning.noise_scale"
@@ -29,7 +29,7 @@ FLOORS = (
     "learning.merges learning.spectral learning.two_components learning.covariance_candidates"
     " estimators.mixture_inputs",
     "learning.splits learning.descent learning.descent_starts learning.atoms learning.crude_estimates"
-    " estimators.mixture_file",
+    " estimators.mixture_file estimators.parameters",
     "learning.moves learning.likelihood_ratio_regression estimators.ddpm_file estimators.ddpm_inputs",
     "learning.global_start",
     "learning.component_number learning.cell_gates",

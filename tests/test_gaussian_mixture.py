@@ -23,8 +23,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from scoremix import GaussianMixture
+from scoremix import GaussianMixture, load
 from scoremix.arrays import to_numpy
+from scoremix.estimators import gaussian_mixture
 
 EXACT, SINGLE = 1e-9, 2e-4
 KINDS = ("full", "tied", "diag", "spherical")
@@ -443,6 +444,24 @@ def test_sample_has_the_law_and_is_shuffled():
     np.testing.assert_allclose(np.bincount(y) / 40000, model.weights_, atol=0.01)
 
 
+def test_samples_of_equal_fits_are_equal_and_go_on(tmp_path):
+    X = clusters()
+    one, other = (fitted(X, random_state=5) for _ in range(2))
+    first, second = (one.sample(50) for _ in range(2))
+    assert not np.array_equal(first[0], second[0])
+    for expected in (first, second):
+        for mine, theirs in zip(expected, other.sample(50), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(copy.deepcopy(one).sample(5)[0], one.sample(5)[0])
+    one.save(tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").sample(50)[0], first[0])
+    np.testing.assert_array_equal(one.fit(X).sample(50)[0], first[0])
+    np.testing.assert_array_equal(one.set_params(random_state=6).sample(5)[0], fitted(X, random_state=6).sample(5)[0])
+    assert not np.array_equal(fitted(X).sample(5)[0], fitted(X).sample(5)[0])
+    shared = np.random.RandomState(0)
+    assert not np.array_equal(*(fitted(X, random_state=shared).sample(5)[0] for _ in range(2)))
+
+
 def test_sample_follows_its_own_seed_only():
     model = fitted(clusters(), random_state=0)
     np.testing.assert_array_equal(model.sample(9, random_state=3)[0], model.sample(9, random_state=3)[0])
@@ -566,13 +585,41 @@ def test_parameters_out_of_range(params, words):
         GaussianMixture(**params).fit(clusters())
 
 
-def test_more_components_than_distinct_rows():
-    X = np.repeat([[0.0, 0.0], [1.0, 1.0]], 20, axis=0)
-    for method in ("fit", "partial_fit"):
-        with pytest.raises(ValueError, match="n_components=3 is more than X has distinct rows"):
-            getattr(GaussianMixture(3), method)(X)
-    model = GaussianMixture(2, random_state=0).fit(X)
-    np.testing.assert_allclose(np.sort(model.means_[:, 0]), [0, 1], atol=1e-9)
+@pytest.mark.parametrize("init_params", ["global", "diffusion", "kmeans", "k-means++", "random", "random_from_data"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_components_than_distinct_rows(kind, init_params):
+    X = np.repeat([[0.0, 0.0], [1.0, 3.0]], 20, axis=0)
+    model = GaussianMixture(10, covariance_type=kind, init_params=init_params, random_state=0)
+    for ask in (model.fit, model.partial_fit):
+        with pytest.warns(ConvergenceWarning, match=r"n_components=10 is more than X has distinct rows \(2\)"):
+            ask(X)
+        assert model.means_.shape == (10, 2)
+        assert model.weights_.sum() == pytest.approx(1)
+        assert np.all(np.isfinite(model.score_samples(X)))
+        if init_params != "random":  # copies share a row, and have all of it together
+            shares = model.predict_proba(X) @ (model.means_[:, 0] < 0.5)
+            np.testing.assert_allclose(shares, np.repeat([1.0, 0.0], 20), atol=1e-9)
+            assert model.bic(X) > GaussianMixture(2, covariance_type=kind, random_state=0).fit(X).bic(X)
+        del model.weights_
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"), pytest.warns(ConvergenceWarning):
+        model.set_params(reg_covar=0).fit(X if init_params != "random" else np.zeros((40, 2)))
+
+
+def test_rows_of_weight_zero_are_not_there():
+    X, weight = np.arange(20.0).reshape(10, 2), (np.arange(10) < 2).astype(float)
+    with pytest.warns(ConvergenceWarning, match=r"distinct rows \(2\)"):
+        model = GaussianMixture(4, random_state=0).fit(X, sample_weight=weight)
+    np.testing.assert_allclose(np.unique(model.means_.round(9), axis=0), X[:2])
+    with pytest.warns(ConvergenceWarning, match=r"distinct rows \(1\)"):
+        assert np.all(np.isfinite(GaussianMixture(4, random_state=0).fit(np.ones((10, 2))).score_samples(X)))
+
+
+def test_parts_of_a_start_are_kept_where_rows_are_not_distinct():
+    X = np.repeat([[0.0, 0.0], [1.0, 3.0]], 20, axis=0)
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    with pytest.warns(ConvergenceWarning):
+        model = GaussianMixture(4, weights_init=weights, max_iter=0, random_state=0).fit(X)
+    np.testing.assert_allclose(model.weights_, weights)
 
 
 def test_unfitted_estimators_say_so():
@@ -616,6 +663,37 @@ def test_arrays_of_other_libraries_stay_there(xp, missing_values):
         assert type(answer) is type(inside)
         np.testing.assert_allclose(to_numpy(answer), getattr(outside, name)(X, *arguments), atol=EXACT)
     assert model.bic(inside) == pytest.approx(outside.bic(X))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_dispatch_attributes_live_with_the_samples(xp, kind, monkeypatch, tmp_path):
+    """scikit-learn's own switch needs an environment of its own: test_scikit_learn_suite.py turns it."""
+    monkeypatch.setattr(gaussian_mixture, "get_config", lambda: {"array_api_dispatch": True})
+    X = xp.asarray(clusters(), dtype=xp.float32)
+    model, inside = fitted(X, kind, random_state=0), fitted(clusters().astype("float32"), kind, random_state=0)
+
+    def assert_lives_there():
+        for name in ATTRIBUTES:
+            value = getattr(model, name)
+            assert type(value) is type(X)
+            assert value.dtype == X.dtype
+        samples, labels = model.sample(20, random_state=0)
+        assert type(samples) is type(labels) is type(X)
+        assert samples.dtype == xp.float64
+        assert all(type(getattr(model, score)(X)) is float for score in ("score", "aic", "bic"))
+
+    assert_lives_there()
+    for name in ATTRIBUTES:
+        np.testing.assert_allclose(to_numpy(getattr(model, name)), getattr(inside, name), rtol=SINGLE, atol=SINGLE)
+    model.save(tmp_path / "model")
+    assert type(load(tmp_path / "model").means_) is np.ndarray
+    known = GaussianMixture.from_parameters(model._mixture.weights, model._mixture.means + 1, inside.covariances_, kind)
+    model.means_ += 1
+    model.covariances_ = xp.asarray(inside.covariances_)
+    np.testing.assert_allclose(to_numpy(model.score_samples(X)), known.score_samples(to_numpy(X)), rtol=SINGLE)
+    assert_lives_there()
+    model.partial_fit(X)
+    assert_lives_there()
 
 
 def test_other_libraries_are_checked_too():

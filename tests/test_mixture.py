@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 
 from scoremix.arrays import to_numpy
 from scoremix.models.covariance import covariance_of
-from scoremix.models.mixture import Mixture
+from scoremix.models.mixture import Mixture, repeated
 
 KINDS = ("full", "tied", "diag", "spherical")
 K, D = 3, 3
@@ -131,3 +131,45 @@ def test_far_points_have_finite_answers():
 
 def test_number_of_parameters():
     assert [mixture(kind).n_parameters for kind in KINDS] == [2 + 9 + 18, 2 + 9 + 6, 2 + 9 + 9, 2 + 9 + 3]
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_copies_of_components_change_no_density(kind):
+    rng = np.random.default_rng(0)
+    values = {
+        "full": np.array([np.eye(2), 2 * np.eye(2)]),
+        "tied": np.eye(2),
+        "diag": np.ones((2, 2)),
+        "spherical": np.ones(2),
+    }
+    mixture = Mixture(np.array([0.3, 0.7]), rng.standard_normal((2, 2)), covariance_of(kind, values[kind], 2))
+    more, x = repeated(mixture, 5), rng.standard_normal((20, 2))
+    assert more.n_components == 5
+    np.testing.assert_allclose(more.weights, [0.1, 0.1, 0.1, 0.35, 0.35])
+    np.testing.assert_allclose(more.log_density(x), mixture.log_density(x), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_a_component_of_no_weight_has_no_part(xp, kind):
+    values = {
+        "full": np.tile(np.eye(2), (3, 1, 1)),
+        "tied": np.eye(2),
+        "diag": np.ones((3, 2)),
+        "spherical": np.ones(3),
+    }
+    mixture = Mixture(
+        np.array([0.4, 0.0, 0.6]),
+        np.array([[0.0, 0.0], [50.0, 50.0], [3.0, 0.0]]),
+        covariance_of(kind, values[kind], 2),
+    )
+    x = np.array([[50.0, 50.0], [1.0, 1.0], [-60.0, 0.0]])
+    part = mixture.take(np.array([0, 2]))
+    log_density, shares = (to_numpy(answer) for answer in mixture.evaluate(xp.asarray(x)))
+    # By hand: at (50, 50) the nearer of the two is (3, 0), whose weight is .6.
+    assert log_density[0] == pytest.approx(np.log(0.6) - np.log(2 * np.pi) - (47**2 + 50**2) / 2)
+    np.testing.assert_allclose(shares[:, [0, 2]], part.evaluate(x)[1])
+    np.testing.assert_array_equal(shares[:, 1], 0)
+    np.testing.assert_array_equal(to_numpy(mixture.predict(xp.asarray(x))), [2, 0, 0])
+    np.testing.assert_allclose(to_numpy(mixture.log_density(xp.asarray(x))), log_density)
+    for sigma in (0.0, 0.5, np.array([0.1, 0.5, 2.0])):
+        np.testing.assert_allclose(to_numpy(mixture.denoise(xp.asarray(x), sigma)), part.denoise(x, sigma))

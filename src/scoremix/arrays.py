@@ -40,6 +40,15 @@ def like(values: Array, x: Array) -> Array:
     return namespace(x).asarray(values, dtype=x.dtype, device=array_api_compat.device(x))
 
 
+def precise_like(values: Floats, x: Array) -> Array:
+    """Bring NumPy `values` to the library and device of `x`, in double precision where the device has it."""
+    if isinstance(x, np.ndarray):
+        return values
+    xp, device = namespace(x), array_api_compat.device(x)
+    has_double = "float64" in xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+    return xp.asarray(values, dtype=xp.float64 if has_double else xp.float32, device=device)
+
+
 def indices_like(values: NDArray[np.intp], x: Array) -> Array:
     """Bring NumPy integer `values` to the library and device of `x`."""
     if isinstance(x, np.ndarray):
@@ -57,6 +66,11 @@ def to_numpy(x: Array) -> NDArray[Any]:
     if array_api_compat.is_cupy_array(x):
         return np.asarray(x.get())
     return np.from_dlpack(x)
+
+
+def as_numpy(values: Any) -> NDArray[Any]:
+    """Bring anything like an array to NumPy: an array of any library, a list, or a table."""
+    return to_numpy(values) if is_foreign(values) else np.asarray(values)
 
 
 def as_floating(x: Array) -> Array:

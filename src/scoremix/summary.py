@@ -86,11 +86,12 @@ def _one_line(model: DiffusionMixture, columns: Columns) -> str:
 
 def _on_mixture(model: GaussianMixture, columns: Columns) -> list[str]:
     """What was found, how likely it makes the data, whether EM came to an end, and whether a move would improve it."""
+    k = model._mixture.n_components  # asked first: parameters that were set by hand have no likelihood
     chosen = "chosen from the data" if model.n_components == "auto" else "as given"
     likelihood, gain, cost = model.lower_bound_, model.split_gain_, model.merge_cost_
     merging = "no two components to merge" if np.isinf(cost) else f"smallest merge cost {cost:.3g}"
     return [
-        f"{plural(model.n_components_, 'component')} in {plural(len(columns.names), 'column')} ({chosen}); "
+        f"{plural(k, 'component')} in {plural(len(columns.names), 'column')} ({chosen}); "
         f"covariances: {model.covariance_type}",
         f"mean log likelihood {likelihood:.6g} nats per row" if np.isfinite(likelihood) else "likelihood not known",
         f"{'converged' if model.converged_ else 'not converged'} after {plural(model.n_iter_, 'EM step')}",

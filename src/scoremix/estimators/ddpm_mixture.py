@@ -31,7 +31,8 @@ from scoremix.estimators.ddpm_inputs import (
 )
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.inputs import check_number, validated_samples, validated_sigma
-from scoremix.estimators.mixture_inputs import check_rows_suffice
+from scoremix.estimators.learnt import LearntAttributes
+from scoremix.estimators.mixture_inputs import check_distinct_rows, check_rows_suffice
 from scoremix.learning.descent import KnownCovariance, LearntCovariance, Record, descend
 from scoremix.learning.descent_starts import start_means, within
 from scoremix.learning.spectral import top_subspace
@@ -46,7 +47,7 @@ from scoremix.storage import write_model
 logger = logging.getLogger("scoremix")
 
 
-class DDPMMixture(DensityMixin, BaseEstimator):
+class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
     """Learn a mixture of Gaussians by gradient descent on the objective of a diffusion model.
 
     The score network is the mixture's own score, so its parameters are means (and weights, and covariances where these
@@ -137,6 +138,8 @@ class DDPMMixture(DensityMixin, BaseEstimator):
     True
     """
 
+    _LEARNT = ("weights_", "means_", "covariances_", "covariance_type_")
+
     def __init__(
         self,
         n_components: int = 2,
@@ -199,6 +202,7 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         x = as_floating(validated_samples(self, X, reset=True))
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         check_rows_suffice(ArraySource(x, sample_weight), int(self.n_components))
+        check_distinct_rows(ArraySource(x, sample_weight), int(self.n_components))
         units, means = self._units(ArraySource(x, sample_weight), rng)
         source = ArraySource(units.encode(x), sample_weight)
         mixture, history = self._descend(source, self._start(source, rng) if means is None else means, rng)
@@ -439,11 +443,13 @@ class DDPMMixture(DensityMixin, BaseEstimator):
         return as_floating(validated_samples(self, X, reset=False))
 
     def _set_fit(self, mixture: Mixture, history: list[Record]) -> None:
+        self._is_sealed = False
         self._mixture, self.history_ = mixture, history
         self.weights_, self.means_ = mixture.weights, mixture.means
         self.covariances_, self.covariance_type_ = mixture.covariance.values, mixture.covariance.kind
         ends = {record.stage: record.step for record in history}
         self.n_iter_ = sum(ends.values())
+        self._seal()
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         """Take over what a model file holds."""

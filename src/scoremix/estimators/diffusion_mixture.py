@@ -29,6 +29,7 @@ from scoremix.estimators.inputs import (
     validated_sigma,
     warn_if_far,
 )
+from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.model_file import pack
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
@@ -66,7 +67,7 @@ STEP = 0.25
 """Largest step of a sampler in log sigma: with twice as long ones narrow clusters in wide data come out blurred."""
 
 
-class DiffusionMixture(BaseEstimator):
+class DiffusionMixture(LearntAttributes, BaseEstimator):
     """Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 
     No number of components is asked for. With ``covariance="identity"`` the data are taken to be ``x = mu + noise_scale
@@ -176,6 +177,8 @@ class DiffusionMixture(BaseEstimator):
     (5, 2)
     """
 
+    _LEARNT = ("ladder_", "noise_scale_", "noise_levels_", "centers_", "weights_", "n_cells_")
+
     def __init__(
         self,
         covariance: str = "identity",
@@ -244,6 +247,7 @@ class DiffusionMixture(BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         is_general = self.covariance == "general"
         moments = moments_of(in_double(source) if is_general else source, names, needs_width=not is_general)
+        self._is_sealed = False
         self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
         self.noise_floor_ = 0.0
         if self.correction_of == "nothing" and is_general:
@@ -253,6 +257,7 @@ class DiffusionMixture(BaseEstimator):
         else:
             self._learn_mixture(source, self._learn_base(source, moments, rng), rng)
         self.columns_: Columns | None = None
+        self._seal()
         return self
 
     def score_function(self, Y: ArrayLike, sigma: ArrayLike | None = None) -> Array:
@@ -612,6 +617,7 @@ class DiffusionMixture(BaseEstimator):
         for name, value in fitted.items():
             setattr(self, name, value)
         self._set_clusters(self._clusters, self._components)
+        self._seal()
 
     def _lowest(self) -> float:
         check_is_fitted(self)

@@ -7,18 +7,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import sklearn.mixture
 from numpy.typing import ArrayLike, NDArray
+from sklearn import get_config
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
+from scoremix.arrays import (
+    Array,
+    Floats,
+    as_floating,
+    indices_like,
+    is_foreign,
+    like,
+    namespace,
+    precise_like,
+    product,
+    to_numpy,
+)
 from scoremix.estimators.inputs import check_number, validated_sigma
 from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
@@ -35,16 +48,17 @@ from scoremix.estimators.mixture_inputs import (
     known_mixture,
     validated_rows,
 )
+from scoremix.estimators.parameters import ParameterAttributes
 from scoremix.learning.acceleration import Anderson, Squarem
 from scoremix.learning.component_number import component_number
 from scoremix.learning.em import Expected, Fit, Prior, expectation, fit
-from scoremix.learning.global_start import global_start, optimality, shared_prior
+from scoremix.learning.global_start import PLAIN_PASSES, global_start, optimality, shared_prior
 from scoremix.learning.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
 from scoremix.learning.posterior import weight_of
-from scoremix.learning.seeding import initial_mixture
+from scoremix.learning.seeding import initial_mixture, n_distinct_rows
 from scoremix.learning.shrinkage import ENOUGH_ROWS
 from scoremix.learning.stepwise import Running
-from scoremix.models.mixture import Mixture
+from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source
@@ -62,7 +76,7 @@ FIRST_BATCH_PASSES = 10
 """Most EM passes over the first batch of a stream: enough to leave the seeds, too few to fit that batch's noise."""
 
 
-class GaussianMixture(DensityMixin, BaseEstimator):
+class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     """Gaussian mixture by expectation maximisation: parameters, clusters, density, score.
 
     A drop-in for ``sklearn.mixture.GaussianMixture``, with weights of samples, missing values, streams, conditional
@@ -71,7 +85,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int or "auto", default=1
-        Number of components k, at most the number of distinct rows; "auto" finds it: 1 for data that are one Gaussian.
+        Number of components k, at most the number of rows; "auto" finds it: 1 for data that are one Gaussian.
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
         One matrix per component, one for all, one variance per component and column, or one per component.
     tol : float, default=1e-3
@@ -93,7 +107,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     precisions_init : array-like, optional
         Inverse covariances to start from, in the shape of `precisions_`.
     random_state : int, RandomState or None
-        Seed of the starts. It does not fix `sample`, which has its own.
+        Seed of the starts, and, if it is a number, of the stream that `sample` draws from.
     warm_start : bool, default=False
         Whether `fit` continues from the last fit, with one start.
     verbose : int, default=0
@@ -155,6 +169,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     have the precision of X; inside, parameters are kept in double precision. Results do not depend on the number of
     threads, but for rounding.
 
+    `weights_`, `means_` and one of `covariances_`, `precisions_` and `precisions_cholesky_` may be set, or edited in
+    place, on a fitted estimator or on a fresh one: they are the model that every method uses; what follows from them
+    follows.
+
     Examples
     --------
     >>> import numpy as np
@@ -168,10 +186,24 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     (2, 1)
     """
 
-    _mixture: Mixture
-    _n_batches: int
-    selection_path_: list[tuple[str, int, float]]
+    _MEASURED: ClassVar[dict[str, Any]] = {
+        "lower_bound_": -np.inf,
+        "lower_bounds_": [],
+        "split_gain_": np.nan,
+        "merge_cost_": np.nan,
+        "selection_path_": [],
+    }
+    _HISTORY: ClassVar[dict[str, Any]] = {"converged_": True, "n_iter_": 0, "_n_batches": 1}
+
     lower_bound_: float
+    lower_bounds_: list[float]
+    split_gain_: float
+    merge_cost_: float
+    selection_path_: list[tuple[str, int, float]]
+    converged_: bool
+    n_iter_: int
+    _n_batches: int
+    _stream: tuple[int, np.random.RandomState] | None = None
 
     def __init__(
         self,
@@ -237,29 +269,31 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, there are more components than distinct rows, X has infinite entries, or NaN
-            without `missing_values`, or every covariance collapses.
+            If a parameter is out of range, there are more components than rows, X has infinite entries, or NaN without
+            `missing_values`, or every covariance collapses.
 
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` passes were not enough for the best start.
+            If `max_iter` passes were not enough for the best start, or if there are fewer distinct rows than
+            components.
         """
         check_mixture_parameters(self.get_params())
+        past = self._past() if self.warm_start else None
         x = self._rows(X, reset=True, min_rows=2)
         source = ArraySource(x, sample_weight)
         step, seeding = self._passes(source)
-        check_rows_suffice(seeding, self._least_rows())
-        past = self._continued() if self.warm_start else None
-        rng, prior = self._rng(), self._prior(seeding)
+        n_seeds = self._seedable(seeding)
+        past = past if past is not None and self._may_continue(past) else None
+        rng, prior = self._begin(), self._prior(seeding, n_seeds)
         best: Fit | None = None
         for i in range(self.n_init if past is None else 1):
-            start, steps = self._start(seeding, rng) if past is None else (past, [])
+            start, steps = self._start(seeding, n_seeds, prior, rng) if past is None else (past, [])
             found = self._run(i, source, start, step, prior, -np.inf if past is None else float(self.lower_bound_))
             if best is None or _bound(found) > _bound(best):
                 best, path = found, steps
         assert best is not None  # n_init >= 1
-        self._set_fit(best.mixture, floating_type(x), best.lower_bounds, best.converged, best.n_passes)
+        self._set_fit(best.mixture, _home(x), best.lower_bounds, best.converged, best.n_passes)
         self.selection_path_ = path
         self.split_gain_, self.merge_cost_ = optimality(_searchable(seeding), best.mixture)
         if not best.converged and self.max_iter > 0:
@@ -313,24 +347,23 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             The estimator, fitted to the stream so far; `lower_bounds_` has the mean log likelihood of every batch.
         """
         check_mixture_parameters(self.get_params())
-        is_first = not hasattr(self, "_mixture")
-        x = self._rows(X, reset=is_first, min_rows=2 if is_first else 1)
+        past = self._past()
+        x = self._rows(X, reset=past is None, min_rows=2 if past is None else 1)
         source = ArraySource(x, sample_weight)
         step, seeding = self._passes(source)
-        if is_first:
-            check_rows_suffice(seeding, self._least_rows())
-            passes = min(self.max_iter, FIRST_BATCH_PASSES)
-            start, steps = self._start(seeding, self._rng())
-            first = fit(source, start, max_iter=passes, reg=self.reg_covar, prior=self._prior(seeding), step=step)
-            self._set_fit(first.mixture, floating_type(x), first.lower_bounds[-1:], False, 1)
+        if past is None:
+            n_seeds = self._seedable(seeding)
+            passes, prior = min(self.max_iter, FIRST_BATCH_PASSES), self._prior(seeding, n_seeds)
+            start, steps = self._start(seeding, n_seeds, prior, self._begin())
+            first = fit(source, start, max_iter=passes, reg=self.reg_covar, prior=prior, step=step)
+            self._set_fit(first.mixture, _home(x), first.lower_bounds[-1:], False, 1)
             self.selection_path_ = steps
             return self
-        mixture = self._mixture
-        expected = step(source, mixture, None)
-        running = Running(_moments_of(mixture, self.reg_covar), self._n_batches).mix(expected)
-        updated, running = running.maximise(mixture, self.reg_covar)
+        expected = step(source, past, None)
+        running = Running(_moments_of(past, self.reg_covar), self._n_batches).mix(expected)
+        updated, running = running.maximise(past, self.reg_covar)
         bounds = [*self.lower_bounds_, expected.mean_log_likelihood]
-        self._set_fit(updated, self.weights_.dtype, bounds, False, running.n_batches)
+        self._set_fit(updated, as_floating(self.means_), bounds, False, running.n_batches)
         self._n_batches = running.n_batches
         return self
 
@@ -442,7 +475,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """
         return -2 * self.score(X) * int(self._asked(X).shape[0]) + 2 * self._n_parameters()
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Floats, NDArray[np.int64]]:
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Array, Array]:
         """Draw independent samples, in random order.
 
         Parameters
@@ -450,13 +483,14 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         n_samples : int, default=1
             How many, at least 1.
         random_state : int, RandomState or None
-            Seed; None differs from call to call, whatever the constructor was given.
+            Seed. With None samples differ from call to call; they are those of a model that was fitted alike, where
+            the constructor's `random_state` is a number.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, d)
-            Samples.
-        y : ndarray of shape (n_samples,)
+        X : array of shape (n_samples, d)
+            Samples, in double precision and in the library of `means_`.
+        y : array of shape (n_samples,)
             Their components.
 
         Raises
@@ -469,8 +503,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             check_number("n_samples", n_samples, at_least=1, integer=True)
         except ValueError as error:
             raise ValueError(f"Invalid value for 'n_samples': {error}") from None
-        seed = check_random_state(random_state).randint(2**31, size=4)
-        return self._mixture.sample(int(n_samples), np.random.default_rng(seed))
+        seeds = self._seeds() if random_state is None else check_random_state(random_state)
+        rng = np.random.default_rng(seeds.randint(2**31, size=4))
+        X, y = self._mixture.sample(int(n_samples), rng)
+        return precise_like(X, self.means_), indices_like(y, self.means_)
 
     def score_function(self, X: ArrayLike, sigma: ArrayLike = 0.0) -> Array:
         """Gradient of the log density of the mixture with noise `sigma` added.
@@ -618,16 +654,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             starts by k-means where the start was "global" or "diffusion".
         """
         check_is_fitted(self)
-        params = self.get_params()
+        params = self.get_params() | {
+            "n_components": self.n_components_,
+            "covariance_type": self._mixture.covariance.kind,
+        }
         for name in ("missing_values", "acceleration", "covariance_prior", "criterion", "max_components"):
             del params[name]
-        params["n_components"] = self.n_components_
         if params["init_params"] in OWN_STARTS:
             params["init_params"] = "kmeans"
         theirs = sklearn.mixture.GaussianMixture(**params)
         for name, value in vars(self).items():
             if name.endswith("_"):
-                setattr(theirs, name, value.copy() if isinstance(value, np.ndarray) else value)
+                setattr(theirs, name, deepcopy(value))
         return theirs
 
     def save(self, path: FilePath) -> None:
@@ -645,9 +683,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         write_model(path, type(self).__name__, *pack_mixture(self))
-
-    def _least_rows(self) -> int:
-        return 1 if self.n_components == "auto" else int(self.n_components)
 
     def _n_parameters(self) -> int:
         """Number of free parameters."""
@@ -673,8 +708,21 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     def _log_density(self, X: Array) -> Array:
         return self._mixture.log_density(X) if self.missing_values is None else self._posterior(X)[0]
 
-    def _rng(self) -> np.random.Generator:
+    def _begin(self) -> np.random.Generator:
+        """Random numbers for the starts of a fit; samples begin anew."""
+        self._stream = None
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+
+    def _seeds(self) -> np.random.RandomState:
+        """Where the seeds of samples come from: if `random_state` is a number, a stream that it begins."""
+        state = self.random_state
+        if not isinstance(state, int | np.integer):
+            own: np.random.RandomState = check_random_state(state)  # goes on by itself
+            return own
+        if self._stream is None or self._stream[0] != state:
+            self._stream = int(state), np.random.RandomState(int(state))
+            self._stream[1].randint(2**31, size=4)  # which the starts had
+        return self._stream[1]
 
     def _passes(self, source: Source) -> tuple[Callable[[Source, Mixture, int | None], Expected], Source]:
         """The E-step that the samples need, and a source that seeds can be chosen from."""
@@ -682,17 +730,32 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             return expectation_with_missing, Filled.of(source)
         return expectation, source
 
-    def _continued(self) -> Mixture | None:
-        """The mixture of the last fit, if there was one and it is of the shape that is asked for now."""
-        past: Mixture | None = getattr(self, "_mixture", None)
-        if past is None or (past.covariance.kind, past.n_features) != (self.covariance_type, self.n_features_in_):
-            return None
-        return past if self.n_components in ("auto", past.n_components) else None
+    def _past(self) -> Mixture | None:
+        """The present mixture, fitted or set by hand, if there is one."""
+        return self._mixture if self.__sklearn_is_fitted__() else None
 
-    def _prior(self, source: Source) -> Prior | None:
+    def _may_continue(self, past: Mixture) -> bool:
+        """Tell whether a mixture is of the shape that is asked for now."""
+        same = (past.covariance.kind, past.n_features) == (self.covariance_type, self.n_features_in_)
+        return same and self.n_components in ("auto", past.n_components)
+
+    def _seedable(self, source: Source) -> int:
+        """How many components the rows can be seeds of: all, or else as many as there are distinct rows."""
+        k = 1 if self.n_components == "auto" else int(self.n_components)
+        check_rows_suffice(source, k)
+        n_seeds = n_distinct_rows(source, k)
+        if n_seeds < k:
+            warnings.warn(
+                f"n_components={k} is more than X has distinct rows ({n_seeds}): several components are the same.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return n_seeds
+
+    def _prior(self, source: Source, n_seeds: int) -> Prior | None:
         """The prior of the covariances."""
         if self.covariance_prior == "auto":
-            found_here = self.init_params in OWN_STARTS and not self._is_start_given()
+            found_here = self.init_params in OWN_STARTS and not self._is_start_given() and n_seeds == self.n_components
             wanted = self.n_components == "auto" or (found_here and self._is_scarce(source))
         else:
             wanted = self.covariance_prior == "shared"
@@ -707,7 +770,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1}.get(self.covariance_type, d + 2)
         return weight_of(source) < ENOUGH_ROWS * free * int(self.n_components)
 
-    def _start(self, source: Source, rng: np.random.Generator) -> tuple[Mixture, list[tuple[str, int, float]]]:
+    def _start(
+        self, source: Source, n_seeds: int, prior: Prior | None, rng: np.random.Generator
+    ) -> tuple[Mixture, list[tuple[str, int, float]]]:
         """A start by `init_params`, with the parts that the user gave put in place, and how the number was found."""
         kind = self.covariance_type
         if self.n_components == "auto":
@@ -722,12 +787,13 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             covariance = inverse_of(kind, check_matrices("precision", self.precisions_init, kind, k, d), d)
         if weights is not None and means is not None and covariance is not None:
             return Mixture(weights, means, covariance), []
-        if self.init_params not in OWN_STARTS or self._is_start_given() or k == 1:
+        if self.init_params not in OWN_STARTS or self._is_start_given() or n_seeds < max(2, k):
             method = "kmeans" if self.init_params in OWN_STARTS else self.init_params
-            start = initial_mixture(source, k, kind, method, self.reg_covar, rng)
+            start = repeated(initial_mixture(source, n_seeds, kind, method, self.reg_covar, rng), k)
         else:
-            noise = self.init_params == "diffusion"
-            start = global_start(_searchable(source), k, kind, rng, noise=noise)
+            # A fit of few passes is one that is meant to end early, and to be gone on with.
+            noise, plain = self.init_params == "diffusion", prior is None and self.max_iter >= PLAIN_PASSES
+            start = global_start(_searchable(source), k, kind, rng, noise=noise, plain=plain)
         start = Mixture(
             start.weights if weights is None else weights,
             start.means if means is None else means,
@@ -775,31 +841,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             print(f"Initialization {'converged' if found.converged else 'did not converge'}.{more}")
         return found
 
-    def _set_fit(
-        self, mixture: Mixture, dtype: np.dtype[Any], bounds: list[float], converged: bool, n_iter: int
-    ) -> None:
-        """Set the fitted attributes; numbers in the precision of the samples, inside all of it is kept."""
-        self._mixture = mixture
-        self._n_batches = 1
-        factor = mixture.covariance.precisions_cholesky()
-        is_diagonal = mixture.covariance.kind in ("diag", "spherical")
-        precisions = factor**2 if is_diagonal else factor @ np.swapaxes(factor, -1, -2)
-        self.weights_: NDArray[Any] = mixture.weights.astype(dtype)
-        self.means_ = mixture.means.astype(dtype)
-        self.covariances_ = mixture.covariance.values.astype(dtype)
-        self.precisions_cholesky_ = factor.astype(dtype)
-        self.precisions_ = precisions.astype(dtype)
-        self.converged_, self.n_iter_ = converged, n_iter
-        self.n_components_ = mixture.n_components
+    def _set_fit(self, mixture: Mixture, home: Array, bounds: list[float], converged: bool, n_iter: int) -> None:
+        """Set the fitted attributes, the arrays like `home`; inside all digits are kept."""
+        self._hold(mixture, home)
+        self.converged_, self.n_iter_, self._n_batches = converged, n_iter, 1
         self.split_gain_ = self.merge_cost_ = np.nan
         self.selection_path_ = []
-        self.lower_bounds_: list[float] = bounds
+        self.lower_bounds_ = bounds
         self.lower_bound_ = bounds[-1] if bounds else -np.inf
 
     def _known(self, mixture: Mixture) -> Self:
         """Become the estimator of a known mixture."""
-        self.n_features_in_ = mixture.n_features
-        self._set_fit(mixture, np.dtype(np.float64), [], True, 0)
+        self._set_fit(mixture, np.empty(0), [], True, 0)
         return self
 
     def _derived(self, mixture: Mixture, columns: NDArray[np.intp]) -> GaussianMixture:
@@ -818,8 +871,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         """Take over what a model file holds."""
-        self._known(fitted["mixture"])
-        self._set_fit(fitted["mixture"], fitted["dtype"], fitted["lower_bounds"], fitted["converged"], fitted["n_iter"])
+        home = np.empty(0, fitted["dtype"])
+        self._set_fit(fitted["mixture"], home, fitted["lower_bounds"], fitted["converged"], fitted["n_iter"])
         self.lower_bound_, self._n_batches = fitted["lower_bound"], fitted["n_batches"]
         self.split_gain_, self.merge_cost_ = fitted["optimality"]
         self.selection_path_ = fitted["selection_path"]
@@ -836,6 +889,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 def _searchable(source: Source) -> Source:
     """The rows that a search may see: not those whose missing values were filled by means."""
     return source.searchable() if isinstance(source, Filled) else source
+
+
+def _home(x: Array) -> Array:
+    """What fitted attributes are to be like: the samples where scikit-learn's dispatch is on, else NumPy."""
+    return x if is_foreign(x) and get_config()["array_api_dispatch"] else np.empty(0, floating_type(x))
 
 
 def _bound(found: Fit) -> float:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.estimators.mixture_inputs import known_mixture
+from scoremix.arrays import Array, as_floating, as_numpy
+from scoremix.estimators.mixture_inputs import floating_type, known_mixture
 from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]
@@ -31,9 +32,12 @@ class FittedMixture(Protocol):
     split_gain_: float
     merge_cost_: float
     selection_path_: list[tuple[str, int, float]]
-    weights_: NDArray[Any]
-    _mixture: Mixture
+    weights_: Array
     _n_batches: int
+
+    @property
+    def _mixture(self) -> Mixture:
+        """The mixture of the attributes."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor parameters."""
@@ -53,7 +57,7 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
     header = {
         "params": params,
         "covariance_type": mixture.covariance.kind,
-        "dtype": model.weights_.dtype.name,
+        "dtype": floating_type(as_floating(model.weights_)).name,
         "converged": bool(model.converged_),
         "n_iter": int(model.n_iter_),
         "n_batches": model._n_batches,
@@ -68,7 +72,7 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
         "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
         "optimality": np.array([model.split_gain_, model.merge_cost_], dtype=np.float64),
     }
-    arrays |= {f"params.{name}": np.asarray(value) for name, value in starts.items() if value is not None}
+    arrays |= {f"params.{name}": as_numpy(value) for name, value in starts.items() if value is not None}
     return header, arrays
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from scoremix.arrays import Array, Floats, as_floating, is_foreign, namespace, to_numpy
+from scoremix.arrays import Array, Floats, as_floating, as_numpy, is_foreign, namespace, to_numpy
 from scoremix.estimators.inputs import check_choice, check_columns, check_number
-from scoremix.learning.seeding import has_distinct_rows
+from scoremix.learning.seeding import n_distinct_rows
 from scoremix.models.covariance import Covariance, covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Source
@@ -21,6 +21,9 @@ from scoremix.samples.source import Source
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 INIT_PARAMS = ("global", "diffusion", "kmeans", "k-means++", "random", "random_from_data")
 ACCELERATIONS = ("squarem", "anderson")
+
+AGREEMENT = 1e-4
+"""Relative difference of two covariances up to which they are the same but for rounding."""
 
 SCAN_ROWS = 16384
 """Rows looked through at a time for missing values."""
@@ -116,8 +119,13 @@ def floating_type(X: Array) -> np.dtype[Any]:
 
 def _numbers(values: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Numbers of a given shape, in their own precision."""
-    values = to_numpy(values) if is_foreign(values) else values
-    checked = check_array(values, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True, input_name=name)
+    checked = check_array(
+        to_numpy(values) if is_foreign(values) else values,
+        dtype=[np.float64, np.float32],
+        ensure_2d=False,
+        allow_nd=True,
+        input_name=name,
+    )
     if checked.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {checked.shape}")
     return np.asarray(checked)
@@ -133,9 +141,10 @@ def check_weights(weights: Any, n_components: int) -> Floats:
     """
     checked = _numbers(weights, (n_components,), "weights")
     if np.any(checked < 0) or np.any(checked > 1):
-        raise ValueError(
-            f"The parameter 'weights' should be in the range [0, 1], but got max value {checked.max():.5f}, min value "
-            f"{checked.min():.5f}"
+        low, high = f"{checked.min():.5f}", f"{checked.max():.5f}"
+        raise ValueError(  # scikit-learn's message, which has the two the other way round, and then which is which
+            f"The parameter 'weights' should be in the range [0, 1], but got max value {low}, min value {high}: they "
+            f"go from {low} to {high}"
         )
     if abs(1 - float(checked.sum())) > (1e-6 if checked.dtype == np.float32 else 1e-8):
         raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {checked.sum():.5f}")
@@ -154,6 +163,10 @@ def check_means(means: Any, n_components: int, n_features: int) -> Floats:
     return _numbers(means, (n_components, n_features), "means").astype(np.float64)
 
 
+def _shape_of_matrices(kind: str, k: int, d: int) -> tuple[int, ...]:
+    return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
+
+
 def check_matrices(name: str, matrices: Any, kind: str, n_components: int, n_features: int) -> Floats:
     """Precisions or covariances of a kind.
 
@@ -162,8 +175,7 @@ def check_matrices(name: str, matrices: Any, kind: str, n_components: int, n_fea
     ValueError
         If they have another shape, are not symmetric, or are not positive definite.
     """
-    k, d = n_components, n_features
-    shape = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
+    shape = _shape_of_matrices(kind, n_components, n_features)
     checked = _numbers(matrices, shape, f"{kind} {name}").astype(np.float64)
     if kind in ("diag", "spherical"):
         if np.any(checked <= 0):
@@ -183,6 +195,65 @@ def inverse_of(kind: str, precisions: Floats, n_features: int) -> Covariance:
     return covariance_of(kind, factor @ np.swapaxes(factor, -1, -2), n_features)
 
 
+def covariance_from(name: str, values: Any, kind: str, n_components: int, n_features: int) -> Covariance:
+    """Covariances from a fitted attribute: `covariances_`, `precisions_` or `precisions_cholesky_`.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, or is not that of positive definite matrices.
+    """
+    k, d = n_components, n_features
+    if name == "covariances_":
+        return covariance_of(kind, check_matrices("covariance", values, kind, k, d), d)
+    if name == "precisions_":
+        return inverse_of(kind, check_matrices("precision", values, kind, k, d), d)
+    factor = _numbers(values, _shape_of_matrices(kind, k, d), name).astype(np.float64)
+    if kind in ("diag", "spherical"):
+        if np.any(factor <= 0):
+            raise ValueError(f"'{kind} {name}' should be positive")
+        return covariance_of(kind, 1 / factor**2, d)
+    if not np.all(np.isfinite(np.linalg.slogdet(factor)[1])):
+        raise ValueError(f"'{kind} {name}' should be invertible")
+    root = np.linalg.inv(factor)
+    return covariance_of(kind, np.swapaxes(root, -1, -2) @ root, d)
+
+
+def check_agreement(found: Mapping[str, Covariance], n_features: int, rounding: float) -> None:
+    """Refuse covariances that were given in several forms, and differ by more than the `rounding` of their numbers.
+
+    Raises
+    ------
+    ValueError
+        Naming the two that differ.
+    """
+    (first, one), *others = found.items()
+    if not others:
+        return
+    k = len(one.values)  # of a tied covariance too many, all the same
+    values = np.linalg.eigvalsh(one.dense(k, n_features))
+    tolerance = AGREEMENT + 10 * rounding * n_features * float(np.max(values[:, -1] / values[:, 0]))
+    root = np.linalg.cholesky(np.linalg.inv(one.dense(k, n_features)))
+    for name, other in others:
+        relative = np.swapaxes(root, 1, 2) @ other.dense(k, n_features) @ root
+        if not np.allclose(relative, np.eye(n_features), rtol=0, atol=tolerance):
+            raise ValueError(f"{first} and {name} contradict each other: set one of them, and the other follows.")
+
+
+def shape_of(means: Any) -> tuple[int, int]:
+    """Number of components and of columns.
+
+    Raises
+    ------
+    ValueError
+        If the means are not one row per component.
+    """
+    shape = as_numpy(means).shape
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"means has shape {shape}: give one row per component, (k, d).")
+    return shape[0], shape[1]
+
+
 def known_mixture(weights: Any, means: Any, covariances: Any, kind: str) -> Mixture:
     """The mixture of known parameters.
 
@@ -192,16 +263,13 @@ def known_mixture(weights: Any, means: Any, covariances: Any, kind: str) -> Mixt
         If the kind is not known, or parameters do not fit together, see the checks above.
     """
     check_choice("covariance_type", kind, COVARIANCE_TYPES)
-    shape = np.shape(to_numpy(means) if is_foreign(means) else means)
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"means has shape {shape}: give one row per component, (k, d).")
-    k, d = shape
+    k, d = shape_of(means)
     values = check_matrices("covariance", covariances, kind, k, d)
     return Mixture(check_weights(weights, k), check_means(means, k, d), covariance_of(kind, values, d))
 
 
 def check_rows_suffice(source: Source, n_components: int) -> None:
-    """Refuse more components than rows, or than distinct rows; `source` is without missing values.
+    """Refuse more components than rows.
 
     Raises
     ------
@@ -212,7 +280,17 @@ def check_rows_suffice(source: Source, n_components: int) -> None:
         raise ValueError(
             f"Expected n_samples >= n_components but got n_components = {n_components}, n_samples = {source.n_rows}"
         )
-    if n_components > 1 and not has_distinct_rows(source, n_components):
+
+
+def check_distinct_rows(source: Source, n_components: int) -> None:
+    """Refuse more components than distinct rows; `source` is without missing values.
+
+    Raises
+    ------
+    ValueError
+        Naming `n_components`.
+    """
+    if n_distinct_rows(source, n_components) < n_components:
         raise ValueError(f"n_components={n_components} is more than X has distinct rows: lower it to their number.")
 
 

@@ -49,6 +49,9 @@ LAST_ROUNDS, LAST_FAILURES = 6, 1
 POLISH, POLISH_TOLERANCE = 100, 1e-4
 """EM passes in the end, at most, and the rise of the log likelihood that ends them."""
 
+PLAIN_PASSES, PLAIN_TOLERANCE = 100, 1e-5
+"""The same for the passes without a prior, which are accelerated."""
+
 GHOST_VARIANCE, REG = 0.1, 1e-6
 """Variance of the ghosts, and what is added to variances, in units of a typical variance within a cell."""
 
@@ -66,6 +69,7 @@ def global_start(
     rng: np.random.Generator,
     *,
     noise: bool = False,
+    plain: bool = False,
 ) -> Mixture:
     """Find the start from which EM reaches the best optimum.
 
@@ -81,6 +85,9 @@ def global_start(
         Draws samples and seeds; the result is determined by it.
     noise : bool
         Start from noise instead of from seeds.
+    plain : bool
+        End with passes without a prior, for a fit that has none: from the optimum of the search that of the likelihood
+        may be a slow walk away, and a fit would stop on the way, here or there.
 
     Returns
     -------
@@ -105,7 +112,11 @@ def global_start(
     mixture = search.improved(search.reduced(mixture, n_components)).mixture
     search = replace(search, rows=everything.like(search.rows))
     mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES, POLISH).mixture
-    return search.em(mixture, POLISH, POLISH_TOLERANCE).scaled(scale, origin).sorted()
+    if plain:
+        mixture = search.plain(mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
+    else:
+        mixture = search.em(mixture, POLISH, POLISH_TOLERANCE)
+    return mixture.scaled(scale, origin).sorted()
 
 
 def covering(rows: Rows, n_cells: int, kind: str, scale: Floats, rng: np.random.Generator) -> tuple[Search, Mixture]:

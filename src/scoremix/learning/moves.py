@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Floats
+from scoremix.learning.acceleration import Squarem
 from scoremix.learning.em import fit
 from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs, with_merged
 from scoremix.learning.posterior import Ints, Posterior, Rows
@@ -58,6 +59,10 @@ class Search:
         """At most so many passes."""
         found = fit(self.rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=self.prior, n_threads=1)
         return found.mixture
+
+    def plain(self, mixture: Mixture, passes: int, tol: float) -> Mixture:
+        """At most so many passes without the prior, accelerated."""
+        return fit(self.rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=Squarem()).mixture
 
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
         """Gains of all splits; the two of each get the shape that the components share now."""

@@ -252,14 +252,14 @@ def _isotropic(kind: str, k: int, d: int, variance: float) -> Covariance:
     return covariance_of(kind, variance * values, d)
 
 
-def has_distinct_rows(source: Source, n_components: int) -> bool:
-    """Tell whether a source has so many distinct rows that weigh anything; reads no further than it must."""
+def n_distinct_rows(source: Source, at_most: int) -> int:
+    """Number of distinct rows that weigh anything, or `at_most` where there are more; reads no further than it must."""
     found = np.empty((0, source.n_features))
-    for chunk in source.chunks(max(1024, 2 * n_components)):
+    for chunk in source.chunks(max(1024, 2 * at_most)):
         x = to_numpy(chunk.x)
         if chunk.weight is not None:
             x = x[to_numpy(chunk.weight) > 0]
         found = np.unique(np.concatenate([found, x]), axis=0)
-        if len(found) >= n_components:
-            return True
-    return False
+        if len(found) >= at_most:
+            return at_most
+    return len(found)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
 from scoremix.models.covariance import Covariance
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 
@@ -30,7 +30,7 @@ class Mixture:
     Attributes
     ----------
     weights : ndarray of shape (k,)
-        Positive, summing to 1.
+        At least 0, summing to 1. A component of weight 0 is not asked: it has no part in any density.
     means : ndarray of shape (k, d)
     covariance : Covariance
         `Full`, `Tied`, `Diagonal` or `Spherical`.
@@ -92,8 +92,19 @@ class Mixture:
             answers.append(chunk)
         return tuple(xp.concat(pieces, axis=0) for pieces in zip(*answers, strict=True))
 
+    @property
+    def _support(self) -> NDArray[np.intp]:
+        """Components of positive weight."""
+        return np.flatnonzero(self.weights > 0)
+
     def evaluate(self, x: Array) -> tuple[Array, Array]:
         """Log density (n,) and responsibilities (n, k) of the rows x; cost O(n k p), p features of the covariances."""
+        if len(self._support) < self.n_components:
+            log_density, some = self.take(self._support).evaluate(x)
+            shares = namespace(x).zeros((x.shape[0], self.n_components), dtype=x.dtype, device=x.device)
+            for i, k in enumerate(self._support):
+                shares[:, k] = some[:, i]
+            return log_density, shares
 
         def question(_: Joint, part: Part) -> tuple[Array, Array]:
             relative, total, log_density = normalise(part.log_joint)
@@ -105,10 +116,14 @@ class Mixture:
 
     def log_density(self, x: Array) -> Array:
         """Log density of the rows x, shape (n,)."""
+        if len(self._support) < self.n_components:
+            return self.take(self._support).log_density(x)
         return self._ask(x, lambda _, part: normalise(part.log_joint)[2:])[0]
 
     def predict(self, x: Array) -> Array:
         """Most probable component of the rows x, shape (n,)."""
+        if len(self._support) < self.n_components:
+            return namespace(x).take(indices_like(self._support, x), self.take(self._support).predict(x))
         return self._ask(x, lambda _, part: (namespace(x).argmax(part.log_joint, axis=0),))[0]
 
     def score(self, y: Array, sigma: float | Floats = 0.0) -> Array:
@@ -121,6 +136,8 @@ class Mixture:
             Standard deviation of the noise added to the data. One level costs O(n k p); one per row O(n k d^2).
         """
         sigma = np.asarray(sigma, dtype=np.float64)
+        if len(self._support) < self.n_components:
+            return self.take(self._support).score(y, sigma)
         if sigma.ndim:
             return self._score_by_row(y, sigma)
         if sigma > 0:
@@ -150,7 +167,7 @@ class Mixture:
             variance = like(values, y)[:, :, None] + like(sigma[here] ** 2, y)[None, None, :]  # (k, d, n)
             offset = xp.reshape(product(turn, y[here, :].T), (k, d, -1))
             offset -= xp.reshape(like(np.swapaxes(axes, 1, 2) @ self.means[:, :, None], y), (k, d, 1))
-            log_joint = like(np.log(np.maximum(self.weights, 1e-300)), y)[:, None] - 0.5 * xp.sum(
+            log_joint = like(np.log(self.weights), y)[:, None] - 0.5 * xp.sum(
                 offset**2 / variance + xp.log(variance), axis=1
             )
             relative, total, _ = normalise(log_joint)
@@ -240,3 +257,10 @@ def joined(parts: Sequence[Mixture]) -> Mixture:
     if covariance.kind != "tied":
         covariance = covariance.with_values(np.concatenate([part.covariance.values for part in parts]))
     return Mixture(weights / weights.sum(), means, covariance)
+
+
+def repeated(mixture: Mixture, n_components: int) -> Mixture:
+    """The same density with more components: copies, which share the weights."""
+    copies = np.sort(np.arange(n_components) % mixture.n_components)
+    taken = mixture.take(copies)
+    return Mixture(taken.weights / np.bincount(copies)[copies], taken.means, taken.covariance)
