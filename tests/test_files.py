@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from scoremix.samples.files import Columns, read_table, table_ending, write_table
+from scoremix.samples.columns import Columns
+from scoremix.samples.files import read_table, table_ending, write_table
 from scoremix.samples.formats import FORMATS, default_names
 
 ENDINGS = list(FORMATS)

@@ -3,7 +3,7 @@ import warnings
 import pytest
 import typer
 
-from scoremix.terminal import console, exit_status, plural, progress, say
+from scoremix.terminal import exit_status, plural, say
 
 
 def raises(error):
@@ -74,22 +74,6 @@ def test_lines_are_printed_as_they_are(capsys):
     text = "waiting [min]: " + "long " * 40
     say(text)
     assert capsys.readouterr().out == text + "\n"
-
-
-def test_a_pipe_is_wide_and_shows_no_progress(capsys):
-    assert console().width == 120
-    with progress("working"):
-        pass
-    assert capsys.readouterr() == ("", "")
-
-
-def test_progress_on_a_terminal(capsys, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes this for a terminal
-    with progress("working"):
-        pass
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "working" in err
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "0 cells"), (1, "1 cell"), (2000, "2,000 cells")])

@@ -1,7 +1,7 @@
-"""How commands speak to a person: tables on stdout, progress and complaints on stderr.
+"""How commands speak to a person: lines on stdout, complaints on stderr.
 
-Wrong input is one line, ``scoremix: ...``, and exit status 2; warnings are one line each. Progress is shown
-only if stderr is a terminal, so that logs and pipes stay clean.
+Wrong input is one line, ``scoremix: ...``, and exit status 2; warnings are one line each. Tables and progress, which
+need Rich, are the business of `screen`: what answers at once is here.
 """
 
 import sys
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
 
 
 def exit_status(command: Callable[[], object]) -> int:
@@ -40,48 +39,15 @@ def exit_status(command: Callable[[], object]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def console() -> Console:
-    """Return the console of stdout, wide if no terminal says how wide.
-
-    Returns
-    -------
-    rich.console.Console
-        A console.
-    """
-    return Console(width=None if sys.stdout.isatty() else 120)
-
-
 def say(text: str) -> None:
     """Print a line on stdout as it is.
 
     Parameters
     ----------
     text : str
-        What to print; brackets are not markup.
+        What to print.
     """
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Show that work goes on, if stderr is a terminal.
-
-    Parameters
-    ----------
-    text : str
-        What is being done.
-
-    Yields
-    ------
-    None
-        While the work is done.
-    """
-    errors = Console(stderr=True)
-    if errors.is_terminal:
-        with errors.status(text):
-            yield
-    else:
-        yield
+    print(text)
 
 
 def plural(count: int, noun: str) -> str:
