@@ -9,6 +9,8 @@ from hypothesis import settings
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=40, database=None)
 settings.load_profile("reproducible")
 
+pytest_plugins = ["tests.perturbations"]
+
 LIBRARIES = {
     "numpy": "array_api_compat.numpy",
     "array_api_strict": "array_api_strict",

@@ -12,6 +12,7 @@ from scoremix.arrays import (
     like,
     multiply_into,
     namespace,
+    product,
     to_numpy,
 )
 
@@ -90,3 +91,17 @@ def test_numpy_really_works_in_place():
     x = np.array([-1.0, 2.0])
     assert at_least_in_place(x, 0.0) is x
     assert exp_in_place(x) is x
+
+
+@pytest.mark.parametrize("shapes", [((4, 5), (5, 3)), ((4, 5), (5,)), ((5,), (5,)), ((2, 4, 5), (2, 5, 1))])
+def test_products_are_those_of_the_library(xp, shapes):
+    rng = np.random.default_rng(7)
+    a, b = (rng.standard_normal(shape) for shape in shapes)
+    np.testing.assert_allclose(to_numpy(product(xp.asarray(a), xp.asarray(b))), a @ b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 5)])
+def test_products_say_nothing_of_flags_and_hide_no_result(shape):
+    a = np.zeros(shape, dtype=np.float32)
+    b = np.full((*shape[:-2], 5, 1), np.inf, dtype=np.float32)
+    assert np.isnan(product(a, b)).all()  # 0 times infinity, without a warning

@@ -243,3 +243,10 @@ def test_foreign_arrays_give_the_same_fit(xp):
     theirs = fit(ArraySource(xp.asarray(x)), begin, max_iter=3, tol=0.0).mixture
     np.testing.assert_allclose(theirs.means, ours.means, atol=1e-10)
     np.testing.assert_array_equal(to_numpy(xp.asarray(x)), x)
+
+
+def test_a_likelihood_that_is_not_finite_is_an_error():
+    means, x = data(n=100, k=2, d=2)
+    begin = start("spherical", means)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="not a finite number"):
+        fit(ArraySource(x * 1e160), begin)

@@ -101,9 +101,16 @@ def squared_lengths(u: Array) -> Array:
 
 
 def product(a: Array, b: Array) -> Array:
-    """Return the matrix product of two matrices, without the interpreter lock however small the result is.
+    """Return the matrix product of two matrices, of stacks of them, or of vectors.
 
-    NumPy's ``@`` keeps the lock where the result has fewer than 500 entries, even if the sum behind each is long; sums
-    over many rows are just that, and threads over chunks would queue for it. ``np.dot`` always lets go.
+    All products of rows are taken here, for two reasons. Flags: the single-precision kernels of OpenBLAS multiply lanes
+    of a register that belong to no row, whatever the memory happened to hold there; the result is right, but the flag
+    of an invalid operation stays behind and NumPy would warn. So the flag is not looked at: who decides on a result
+    asks whether it is finite. Threads: NumPy's ``@`` keeps the interpreter lock where the result has fewer than 500
+    entries, even if the sum behind each is long; sums over many rows are just that, and threads over chunks would
+    queue for it. ``np.dot`` always lets go.
     """
-    return np.dot(a, b) if isinstance(a, np.ndarray) else a @ b
+    if not isinstance(a, np.ndarray):
+        return a @ b
+    with np.errstate(invalid="ignore"):
+        return np.dot(a, b) if a.ndim <= 2 and b.ndim <= 2 else np.matmul(a, b)

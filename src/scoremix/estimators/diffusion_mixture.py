@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import Array, Floats, as_floating, like, to_numpy
+from scoremix.arrays import Array, Floats, as_floating, like, product, to_numpy
 from scoremix.estimators.diffusion_density import base_of, ladder_log_density
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.inputs import (
@@ -318,7 +318,7 @@ class DiffusionMixture(BaseEstimator):
         if base is None:
             return self.ladder_.posterior_mean(Y, level)
         _, shares = base.evaluate(self.ladder_.frame.encode(Y).T)
-        return self.ladder_.frame.embed((shares @ like(base.means, Y)).T)
+        return self.ladder_.frame.embed(product(shares, like(base.means, Y)).T)
 
     def predict(self, X: ArrayLike) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Cell of every sample, from 0 (the heaviest) to ``n_cells_ - 1``.

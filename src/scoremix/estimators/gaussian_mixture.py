@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.estimators.inputs import check_number, validated_sigma
 from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
@@ -406,7 +406,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             if chunk.weight is None:
                 return np.array([log_density.sum(), len(log_density)])
             weight = to_numpy(chunk.weight).astype(np.float64)
-            return np.array([weight @ log_density, weight.sum()])
+            return np.array([product(weight, log_density), weight.sum()])
 
         total, weight = accumulate(sums, source, chunk_rows=SCORE_ROWS)
         return float(total / weight)

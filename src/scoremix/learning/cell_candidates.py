@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scoremix.arrays import Floats, like, to_numpy
+from scoremix.arrays import Floats, like, product, to_numpy
 from scoremix.learning.cell_gates import NO_WIDTH, at_level, cell_gaussians, moved, regressing
 from scoremix.learning.crude_estimates import ROWS, estimate_crudely
 from scoremix.learning.general_mixture import Directions
@@ -102,7 +102,7 @@ class _Crude:
     def of(cls, source: Source, space: Standard, rank: int | None, rng: np.random.Generator) -> _Crude:
         directions = Directions.leading(space.correlation, MOST_DIRECTIONS if rank is None else rank)
         x = in_double(source).draw(ROWS, rng)
-        return cls(ArraySource(to_numpy(space.encode(x) @ like(directions.lead, x))), space, directions)
+        return cls(ArraySource(to_numpy(product(space.encode(x), like(directions.lead, x)))), space, directions)
 
     @property
     def most_components(self) -> int:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scoremix.arrays import Floats
+from scoremix.arrays import Floats, product
 from scoremix.learning.global_start import ALL_ROWS, ALL_ROWS_PER_COMPONENT, search_on, standardised
 from scoremix.learning.merges import LEAST, cheapest_disjoint, merge_costs, near_pairs, with_merged
 from scoremix.learning.moves import (
@@ -264,7 +264,7 @@ def clustered(number: Number, state: Posterior, charge: Charge) -> Posterior:
 def _entropy(state: Posterior, shares: Floats) -> float:
     """Mean of ``-sum r log r``."""
     each = -np.sum(shares * np.log(np.maximum(shares, LEAST)), axis=1)
-    return float(state.rows.weight @ each) / state.rows.total
+    return float(product(state.rows.weight, each)) / state.rows.total
 
 
 def _untangled(state: Posterior, i: Ints, j: Ints) -> Floats:
@@ -276,7 +276,7 @@ def _untangled(state: Posterior, i: Ints, j: Ints) -> Floats:
 def deletion_costs(posterior: Posterior) -> Floats:
     """Fall of the mean log likelihood when a component is left out: shape (k,)."""
     rows, weights = posterior.rows, posterior.mixture.weights
-    kept = rows.weight @ np.log(np.maximum(1 - posterior.shares, 1e-12)) / rows.total
+    kept = product(rows.weight, np.log(np.maximum(1 - posterior.shares, 1e-12))) / rows.total
     return np.asarray(np.log(np.maximum(1 - weights, 1e-12)) - kept, dtype=np.float64)
 
 

@@ -166,10 +166,10 @@ def chunk_applied(chunk: Chunk, cells: LikelihoodRatio, left: Floats, right: Flo
     """``sum w (a^T V b) a b^T`` of every V in `tried`, with a and b the two sides of z; cost O(n a b s)."""
     xp, y = namespace(chunk.x), chunk.x.T
     z = y - xp.take(like(cells.means.T, y), cells.nearest(y), axis=1)
-    a, b = like(left.T, y) @ z, like(right.T, y) @ z
+    a, b = product(like(left.T, y), z), product(like(right.T, y), z)
     sums = np.empty(tried.shape)
     for i, matrix in enumerate(tried):
-        form = xp.sum(a * (like(matrix, y) @ b), axis=0)
+        form = xp.sum(a * (product(like(matrix, y), b)), axis=0)
         if chunk.weight is not None:
             form = form * chunk.weight
         sums[i] = to_numpy(product(a * form[None, :], b.T))

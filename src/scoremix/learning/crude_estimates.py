@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scoremix.arrays import Floats, to_numpy
+from scoremix.arrays import Floats, product, to_numpy
 from scoremix.learning.covariance_candidates import (
     Block,
     ball_net,
@@ -111,7 +111,7 @@ def clustered_means(rows: Floats, subspace: MeanSubspace, n_candidates: int, rng
     ndarray of shape (a, d)
         In the subspace. Cost O(m a r) per step, at most 30 steps.
     """
-    projected = (rows - subspace.mean) @ subspace.basis
+    projected = product(rows - subspace.mean, subspace.basis)
     centers = lloyd(projected, d2_seeds(projected, n_candidates, rng), rng, LLOYD_STEPS)
     return subspace.embed(centers)
 

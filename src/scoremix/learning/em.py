@@ -357,6 +357,11 @@ def fit(
     Returns
     -------
     Fit
+
+    Raises
+    ------
+    ValueError
+        If the likelihood is not finite: numbers too large for their precision.
     """
     mixture, fallback = start, start
     bounds: list[float] = []
@@ -370,6 +375,11 @@ def fit(
             if acceleration is not None:
                 acceleration.reset()
             continue
+        if not np.isfinite(bound):
+            raise ValueError(
+                f"the log likelihood is {bound}, not a finite number: values are too large for squares of this "
+                "precision; scale the columns"
+            )
         change = bound - (bounds[-1] if bounds else previous)
         bounds.append(bound)
         updated = maximisation(expected, mixture, reg, prior)

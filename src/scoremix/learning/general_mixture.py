@@ -38,7 +38,7 @@ from functools import partial
 
 import numpy as np
 
-from scoremix.arrays import Floats, like
+from scoremix.arrays import Floats, like, product
 from scoremix.learning.acceleration import Anderson
 from scoremix.learning.component_number import component_number
 from scoremix.learning.em import fit
@@ -93,7 +93,7 @@ class Directions:
 
     def along(self, rows: Source) -> Source:
         """The coordinates of rows of r columns."""
-        return Mapped(rows, self.lead.shape[1], lambda x: x @ like(self.lead, x))
+        return Mapped(rows, self.lead.shape[1], lambda x: product(x, like(self.lead, x)))
 
     def embedded(self, mixture: Mixture) -> Mixture:
         """A mixture of coordinates as one of the columns."""

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from scoremix.arrays import Floats
+from scoremix.arrays import Floats, product
 from scoremix.learning.em import expectation
 from scoremix.learning.moves import Offers, Search
 from scoremix.learning.posterior import Rows, rows_of
@@ -168,7 +168,7 @@ def some_rows(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
 
 def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
     """Median and minimum over the cells of the mean variance of a column; 1 where no cell has two rows."""
-    labels = np.argmax(x @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1)
+    labels = np.argmax(product(x, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
     counts = np.bincount(labels, minlength=len(centers))
     sums = np.bincount(labels, np.mean((x - centers[labels]) ** 2, axis=1), len(centers))
     within = sums[counts > 1] / counts[counts > 1]

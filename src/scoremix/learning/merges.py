@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scoremix.arrays import Floats, like
+from scoremix.arrays import Floats, like, product
 from scoremix.learning.posterior import Ints, Posterior, batches
 from scoremix.models.covariance import LOG_2PI
 from scoremix.models.mixture import Mixture, joined
@@ -31,8 +31,8 @@ def near_pairs(posterior: Posterior) -> tuple[Ints, Ints]:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
     local = means - means.mean(axis=0)
     norms = np.sum(local**2, axis=1)
-    distance = norms[:, None] + norms - 2 * local @ local.T
-    overlap = (posterior.shares * posterior.rows.weight[:, None]).T @ posterior.shares
+    distance = norms[:, None] + norms - 2 * product(local, local.T)
+    overlap = product((posterior.shares * posterior.rows.weight[:, None]).T, posterior.shares)
     pairs = [_first(distance, NEAREST), _first(-overlap.astype(np.float64), OVERLAPPING)]
     i, j = np.concatenate(pairs, axis=1)
     codes = np.unique(np.minimum(i, j) * k + np.maximum(i, j))

@@ -157,7 +157,7 @@ class ResidualStatistic:
         shares, score = shares_and_score(self.base, y, self.sigma)
         target = z / -self.sigma - score
         heavy = shares if weight is None else shares * xp.concat([weight, weight])[None, :]
-        total.target[fold] += to_numpy(heavy @ squared_lengths(target))
+        total.target[fold] += to_numpy(product(heavy, squared_lengths(target)))
         total.weight[fold] += to_numpy(xp.sum(heavy, axis=1))
         active = to_numpy(shares > GATE)
         for j in range(self.base.n_components):

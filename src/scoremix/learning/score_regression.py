@@ -150,7 +150,7 @@ class LevelStatistic:
         p, rank = self.features.sizes[-1], self.frame.rank
         for block, matrix in design(self.cells, partition, self.features, partition.arrange(y), scale, room=rank):
             here = slice(block.start, block.stop)
-            residual = target[:, here] - like(self.cells.centers[block.cells].T, y) @ matrix[:-rank:p, :]
+            residual = target[:, here] - product(like(self.cells.centers[block.cells].T, y), matrix[:-rank:p, :])
             matrix[-rank:, :] = residual / scale
             weight = float(block.stop - block.start)
             if heavy is not None:

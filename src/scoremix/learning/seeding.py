@@ -149,7 +149,7 @@ def d2_seeds(x: Floats, k: int, rng: np.random.Generator) -> Floats:
 def _squared(local: Floats, norms: Floats, rows: Floats | list[int]) -> Floats:
     """Squared distances of all rows from some of them, shape (len(rows), m)."""
     scale = norms[rows][:, None] + norms
-    distances = np.asarray(scale - 2 * local[rows] @ local.T)
+    distances = np.asarray(scale - 2 * product(local[rows], local.T))
     # What may be rounding alone is computed exactly: copies of a seed must not look like other rows.
     i, j = np.nonzero(distances <= 1e-12 * scale)
     distances[i, j] = np.sum((local[np.asarray(rows)[i]] - local[j]) ** 2, axis=1)
@@ -175,7 +175,7 @@ def lloyd(x: Floats, centers: Floats, rng: np.random.Generator, max_steps: int =
     tolerance = LLOYD_TOLERANCE * float(local.var(axis=0).mean())
     columns = np.ascontiguousarray(local.T)
     for _ in range(max_steps):
-        labels = np.argmax(local @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1)
+        labels = np.argmax(product(local, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
         counts = np.bincount(labels, minlength=len(centers))
         sums = np.stack([np.bincount(labels, weights=column, minlength=len(centers)) for column in columns], axis=1)
         moved = sums / np.maximum(counts, 1)[:, None]
@@ -194,7 +194,7 @@ def _within(sample: Floats, centers: Floats) -> float:
     total = 0.0
     for start in range(0, len(sample), 4096):
         some = sample[start : start + 4096]
-        nearest = np.argmax(some @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1)
+        nearest = np.argmax(product(some, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
         total += float(np.sum((some - centers[nearest]) ** 2))
     return total / sample.size
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from scoremix.arrays import Floats, like
+from scoremix.arrays import Floats, like, product
 from scoremix.learning.em import Expected, Prior, moved
 from scoremix.learning.merges import LARGEST, LEAST
 from scoremix.learning.posterior import Batch, Ints, Posterior, batches
@@ -196,7 +196,7 @@ def _two(group: _Group, direction: _Direction, weight: Floats, prior: Prior, reg
 
 def _sums(group: _Group, mass: Floats) -> Expected:
     """Moments of the rows about the parents' means; those of two parts add up, so the other part costs nothing."""
-    first = (mass[:, None, :] @ group.offsets)[:, 0, :].astype(np.float64, copy=False)
+    first = product(mass[:, None, :], group.offsets)[:, 0, :].astype(np.float64, copy=False)
     second = group.parent.covariance.moment(group.offsets, mass)
     return Expected(mass.sum(axis=1, dtype=np.float64), first, second, 0.0, 0.0)
 
@@ -226,12 +226,12 @@ def _slack(second: Floats, offsets: Floats) -> Floats:
 
 def _principal(group: _Group, mass: Floats) -> Floats:
     """Coordinates (g, m) along the direction of largest variance, from the centre."""
-    scatter = np.swapaxes(group.offsets, 1, 2) @ (group.offsets * mass[:, :, None])
+    scatter = product(np.swapaxes(group.offsets, 1, 2), group.offsets * mass[:, :, None])
     # The power method starts at the columns of largest variance, which are never orthogonal to what it looks for.
     largest = np.argmax(np.diagonal(scatter, axis1=1, axis2=2), axis=1)
     direction = scatter[np.arange(len(scatter)), :, largest][:, :, None]
     for _ in range(TURNS):
-        direction = scatter @ (direction / (np.linalg.norm(direction, axis=1, keepdims=True) + LEAST))
+        direction = product(scatter, direction / (np.linalg.norm(direction, axis=1, keepdims=True) + LEAST))
     return _along(group.offsets, direction, mass)
 
 
@@ -240,17 +240,17 @@ def _least_gaussian(group: _Group, mass: Floats) -> Floats:
     white = np.clip(group.parent.covariance.whiten(group.offsets), -FAR, FAR)
     share = mass / np.maximum(mass.sum(axis=1, keepdims=True), LEAST)
     lengths = np.einsum("gmd,gmd->gm", white, white)
-    fourth = np.swapaxes(white, 1, 2) @ (white * (lengths * share)[:, :, None])
+    fourth = product(np.swapaxes(white, 1, 2), white * (lengths * share)[:, :, None])
     direction = np.linalg.eigh(fourth)[1][:, :, :1]  # of least fourth moment: two humps
     for _ in range(ICA_TURNS):
-        bent = np.tanh((white @ direction)[:, :, 0])
+        bent = np.tanh(product(white, direction)[:, :, 0])
         slope = np.sum(share * (1 - bent**2), axis=1)[:, None, None]
-        direction = np.swapaxes(white, 1, 2) @ (share * bent)[:, :, None] - slope * direction
+        direction = product(np.swapaxes(white, 1, 2), (share * bent)[:, :, None]) - slope * direction
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + LEAST
     return _along(white, direction, mass)
 
 
 def _along(offsets: Floats, direction: Floats, mass: Floats) -> Floats:
-    along = (offsets @ direction)[:, :, 0]
+    along = product(offsets, direction)[:, :, 0]
     centre = np.sum(along * mass, axis=1) / np.maximum(mass.sum(axis=1), LEAST)
     return np.asarray(along - centre[:, None])

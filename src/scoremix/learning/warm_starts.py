@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Floats
+from scoremix.arrays import Floats, product
 from scoremix.models.cells import SoftCells, neighbour_order
 
 OVER_COVER = (0.4, 0.55, 0.75, 1.0, 1.4)
@@ -57,7 +57,7 @@ def cover(points: Floats, radius: float, min_count: int) -> tuple[Floats, int]:
     near = np.empty((m, m), dtype=bool)
     for start in range(0, m, 64):
         some = slice(start, start + 64)
-        gap = local[some] @ local.T
+        gap = product(local[some], local.T)
         np.subtract(half, gap, out=gap)
         np.less(gap, 0.5 * radius**2 - half[some, None], out=near[some])
     counts = near.sum(axis=1)
@@ -68,7 +68,7 @@ def cover(points: Floats, radius: float, min_count: int) -> tuple[Floats, int]:
         if counts[best] < min_count and centers:
             break
         centers.append(points[near[best] & alive].mean(axis=0))
-        far = half + half[best] - local @ local[best] < 2 * radius**2
+        far = half + half[best] - product(local, local[best]) < 2 * radius**2
         far[best] = True  # whatever the rounding
         gone = np.flatnonzero(far & alive)
         alive[gone] = False
@@ -78,7 +78,7 @@ def cover(points: Floats, radius: float, min_count: int) -> tuple[Floats, int]:
 
 def nearest(points: Floats, centers: Floats) -> NDArray[np.intp]:
     """Index of the nearest centre of every point."""
-    return np.asarray(np.argmax(points @ centers.T - 0.5 * np.sum(centers**2, axis=1), axis=1))
+    return np.asarray(np.argmax(product(points, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1))
 
 
 def over_cover(points: Floats, scale: float, max_cells: int = MAX_CELLS) -> SoftCells:
@@ -136,7 +136,7 @@ def refine(cells: SoftCells, noisy: list[Floats], variance: float) -> SoftCells:
         r = cells.responsibilities(y, variance)
         rate = 1 / max(1, i - burn_in + 1)
         mass += rate * (r.sum(axis=1) / y.shape[1] - mass)
-        first += rate * (r @ y.T / y.shape[1] - first)
+        first += rate * (product(r, y.T) / y.shape[1] - first)
         keep = mass > 1e-4
         mass, first = mass[keep], first[keep]
         cells = SoftCells(first / mass[:, None], mass / mass.sum())

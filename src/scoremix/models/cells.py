@@ -28,6 +28,7 @@ from scoremix.arrays import (
     indices_like,
     like,
     namespace,
+    product,
     to_numpy,
 )
 
@@ -123,7 +124,7 @@ class Voronoi:
     def labels(self, y: Array) -> Array:
         """Index of the nearest centre of every point, shape (n,)."""
         half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)
-        return _largest(like(self.centers, y) @ y - half_norm[:, None])
+        return _largest(product(like(self.centers, y), y) - half_norm[:, None])
 
     def partition(self, y: Array, variance: Array | float = 1.0) -> Partition:
         """One block per cell that has points; the variance does not matter."""
@@ -187,9 +188,9 @@ class SoftCells:
         """Logarithms of the responsibilities relative to the largest of every point, shape (k, n)."""
         half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)[:, None]
         if isinstance(variance, float):
-            logits = like(self.centers / variance, y) @ y
+            logits = product(like(self.centers / variance, y), y)
         else:
-            logits = like(self.centers, y) @ (y / variance)
+            logits = product(like(self.centers, y), y / variance)
         logits += like(np.log(self.weights), y)[:, None] - half_norm / variance
         logits -= namespace(y).max(logits, axis=0)[None, :]
         return logits
@@ -211,7 +212,7 @@ def _largest(values: Array) -> Array:
     is_largest = xp.astype(values == xp.max(values, axis=0)[None, :], values.dtype)
     k = values.shape[0]
     count = np.stack([np.ones(k), np.arange(k)])
-    sums = like(count, values) @ is_largest
+    sums = product(like(count, values), is_largest)
     if bool(xp.max(sums[0, :]) > 1):  # ties: the sum of their indices says nothing
         return xp.argmax(values, axis=0)
     return xp.astype(sums[1, :], xp.int64)

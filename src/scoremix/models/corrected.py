@@ -22,7 +22,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
 from scoremix.features import Hermite
 from scoremix.models.joint import itemsize_of, normalise
 from scoremix.models.mixture import Mixture
@@ -63,7 +63,7 @@ class Whitening:
     def apply(self, component: int, vectors: Array, noise: Array | float) -> Array:
         """``(S_j + noise I)^(-1/2)`` times vectors (d, n); the variance `noise` is a number or has shape (n,)."""
         axes, variances = self.axes[component], like(self.variances[component], vectors)[:, None]
-        return like(axes, vectors) @ ((like(axes.T, vectors) @ vectors) / (variances + noise) ** 0.5)
+        return product(like(axes, vectors), product(like(axes.T, vectors), vectors) / (variances + noise) ** 0.5)
 
     def roots(self, noise: float) -> Floats:
         """The matrices ``(S_j + noise I)^(-1/2)``, shape (k, d, d)."""
@@ -146,7 +146,7 @@ class CorrectedMixture:
         offsets = xp.take(y, index, axis=1) - like(self.base.means[j], y)[:, None]
         u = self._whitening.apply(j, offsets, noise)
         clip_to_ball(u, trust_radius(offsets.shape[0]))
-        added = self._whitening.apply(j, like(self.coef[j].T, y) @ self.features(u), noise)
+        added = self._whitening.apply(j, product(like(self.coef[j].T, y), self.features(u)), noise)
         added *= xp.take(shares[j, :], index)
         return added
 

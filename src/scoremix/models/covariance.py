@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from scoremix.arrays import Array, Floats, like, multiply_into, namespace, squared_lengths, subtract_into
+from scoremix.arrays import Array, Floats, like, multiply_into, namespace, product, squared_lengths, subtract_into
 from scoremix.features import complete_packed, packed_size
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -305,11 +305,11 @@ class Full:
 
     def whiten(self, offsets: Floats) -> Floats:
         """By the factors of the precisions."""
-        return np.asarray(offsets @ like(self._factor, offsets))
+        return np.asarray(product(offsets, like(self._factor, offsets)))
 
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """A product per component."""
-        return _double(np.swapaxes(offsets, 1, 2) @ (offsets * weight[:, :, None]))
+        return _double(product(np.swapaxes(offsets, 1, 2), offsets * weight[:, :, None]))
 
 
 @dataclass(frozen=True)
@@ -360,7 +360,7 @@ class Tied:
         """The quadratic form is the same for all components: one row."""
         d = x.shape[0]
         phi = linear_features(x, frame, d + 2)
-        phi[d + 1, :] = squared_lengths(like(self.precisions_cholesky().T, x) @ phi[1 : d + 1, :])
+        phi[d + 1, :] = squared_lengths(product(like(self.precisions_cholesky().T, x), phi[1 : d + 1, :]))
         return phi
 
     def natural(self, weights: Floats, means: Floats) -> Floats:
@@ -374,7 +374,7 @@ class Tied:
     def gradient(self, coefficients: Array, x: Array) -> Array:
         """``2 c U U^T x`` for the quadratic form."""
         d, factor = x.shape[0], self.precisions_cholesky()
-        return coefficients[1 : d + 1, :] + 2 * coefficients[d + 1 :, :] * (like(factor @ factor.T, x) @ x)
+        return coefficients[1 : d + 1, :] + 2 * coefficients[d + 1 :, :] * product(like(factor @ factor.T, x), x)
 
     def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
         """The second moment of all points about the frame, moved to the means."""
@@ -421,7 +421,7 @@ class Tied:
 
     def whiten(self, offsets: Floats) -> Floats:
         """By the factor of the precision."""
-        return np.asarray(offsets @ like(self._factor, offsets))
+        return np.asarray(product(offsets, like(self._factor, offsets)))
 
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """Of all components together."""
@@ -533,7 +533,7 @@ class Diagonal:
 
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """Column by column."""
-        return _double((weight[:, None, :] @ offsets**2)[:, 0, :])
+        return _double(product(weight[:, None, :], offsets**2)[:, 0, :])
 
 
 @dataclass(frozen=True)

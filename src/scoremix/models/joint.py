@@ -26,6 +26,7 @@ from scoremix.arrays import (
     exp_in_place,
     like,
     namespace,
+    product,
     squared_lengths,
 )
 from scoremix.models.cells import Voronoi
@@ -121,9 +122,9 @@ class Joint:
         theta = like(self._theta[frame], x)
         if not self.is_stacked:
             phi = self.covariance.features(x, self.frames[frame])
-            return Part(order, frame, phi, theta @ phi)
+            return Part(order, frame, phi, product(theta, phi))
         phi = linear_features(x, self.frames[frame], d + 1)
-        log_joint = squared_lengths(namespace(x).reshape(theta @ phi, (k, d, -1)))
+        log_joint = squared_lengths(namespace(x).reshape(product(theta, phi), (k, d, -1)))
         log_joint *= -0.5
         log_joint += like(self._constant, x)
         return Part(order, frame, phi, log_joint)
@@ -133,9 +134,9 @@ class Joint:
         xp, theta = namespace(part.phi), like(self._theta[part.frame], part.phi)
         k, d = self.means.shape
         if not self.is_stacked:
-            return self.covariance.gradient(theta.T @ responsibilities, part.phi[1 : d + 1, :])
-        white = xp.reshape(theta @ part.phi, (k, d, -1)) * -responsibilities[:, None, :]
-        return theta[:, 1:].T @ xp.reshape(white, (k * d, -1))
+            return self.covariance.gradient(product(theta.T, responsibilities), part.phi[1 : d + 1, :])
+        white = xp.reshape(product(theta, part.phi), (k, d, -1)) * -responsibilities[:, None, :]
+        return product(theta[:, 1:].T, xp.reshape(white, (k * d, -1)))
 
 
 def frames_of(weights: Floats, means: Floats, covariance: Covariance, limit: float) -> Floats:

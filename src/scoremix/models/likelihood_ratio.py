@@ -32,7 +32,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, indices_like, like, namespace, squared_lengths, to_numpy
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, squared_lengths, to_numpy
 from scoremix.features import Hermite
 from scoremix.models.cells import Block, Partition
 from scoremix.models.corrected import Whitening, trust_radius
@@ -97,7 +97,7 @@ class LikelihoodRatio:
         """Candidate mean nearest to every point in the subspace, shape (n,); cost O(n r (d + a))."""
         projected = self.means @ self.basis
         half_norm = like(0.5 * np.sum(projected**2, axis=1), y)[:, None]
-        return namespace(y).argmax(like(projected, y) @ (like(self.basis.T, y) @ y) - half_norm, axis=0)
+        return namespace(y).argmax(product(like(projected, y), product(like(self.basis.T, y), y)) - half_norm, axis=0)
 
     def likeliest(self, z: Array, variance: Array | float) -> Array:
         """Candidate covariance that wins every ratio at the offsets z from a mean, shape (n,); cost O(n b d^2)."""
@@ -105,7 +105,7 @@ class LikelihoodRatio:
         floor = THINNEST * float(local.variances.max())
         for axes, variances in zip(local.axes, local.variances, strict=True):
             noisy = like(variances, z)[:, None] + (variance + floor)
-            turned = like(axes.T, z) @ z
+            turned = product(like(axes.T, z), z)
             logs.append(-xp.sum(turned * turned / noisy + xp.log(noisy), axis=0))
         return xp.argmax(xp.stack(logs), axis=0)
 
@@ -201,7 +201,7 @@ class PiecewiseScore:
             here, j = slice(block.start, block.stop), int(block.cells[0])
             level = noise if isinstance(noise, float | int) else noise[here]
             u, matrix = local_design(self.cells, self.features, j, y[:, here], level)
-            parts.append(self.cells.whitening.apply(j, like(self.coef[j].T, y) @ matrix - u, level))
+            parts.append(self.cells.whitening.apply(j, product(like(self.coef[j].T, y), matrix) - u, level))
         return partition.restore(xp.concat(parts, axis=1))
 
     def posterior_mean(self, y: Array, sigma: Array | float) -> Array:

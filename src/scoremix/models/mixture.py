@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.models.covariance import Covariance
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 
@@ -148,14 +148,14 @@ class Mixture:
         for start in range(0, y.shape[0], rows):
             here = slice(start, min(start + rows, y.shape[0]))
             variance = like(values, y)[:, :, None] + like(sigma[here] ** 2, y)[None, None, :]  # (k, d, n)
-            offset = xp.reshape(turn @ y[here, :].T, (k, d, -1))
+            offset = xp.reshape(product(turn, y[here, :].T), (k, d, -1))
             offset -= xp.reshape(like(np.swapaxes(axes, 1, 2) @ self.means[:, :, None], y), (k, d, 1))
             log_joint = like(np.log(np.maximum(self.weights, 1e-300)), y)[:, None] - 0.5 * xp.sum(
                 offset**2 / variance + xp.log(variance), axis=1
             )
             relative, total, _ = normalise(log_joint)
             pull = -offset / variance * (relative / total[None, :])[:, None, :]
-            parts.append((turn.T @ xp.reshape(pull, (k * d, -1))).T)
+            parts.append(product(turn.T, xp.reshape(pull, (k * d, -1))).T)
         return xp.concat(parts, axis=0)
 
     def smooth(self, sigma: float) -> Mixture:

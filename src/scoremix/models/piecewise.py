@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, at_least_in_place, like, namespace, squared_lengths, subtract_into
+from scoremix.arrays import Array, Floats, at_least_in_place, like, namespace, product, squared_lengths, subtract_into
 from scoremix.features import Hermite
 from scoremix.models.cells import Block, Cells, Partition
 
@@ -130,9 +130,9 @@ class PiecewisePolynomial:
         p, parts = self.coef.shape[1], []
         for block, matrix in design(self.cells, partition, self.features, partition.arrange(y), scale):
             columns = (block.cells[:, None] * p + np.arange(p)).ravel()
-            polynomial = like(coef[:, columns], y) @ matrix
+            polynomial = product(like(coef[:, columns], y), matrix)
             polynomial *= scale if isinstance(scale, float) else scale[block.start : block.stop]
             # Feature 0 is the weight of the cell itself, so every p-th row of the matrix carries a centre.
-            polynomial += like(centers[:, block.cells], y) @ matrix[::p, :]
+            polynomial += product(like(centers[:, block.cells], y), matrix[::p, :])
             parts.append(polynomial)
         return partition.restore(parts[0] if len(parts) == 1 else xp.concat(parts, axis=1))

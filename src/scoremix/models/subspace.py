@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoremix.arrays import Array, Floats, like
+from scoremix.arrays import Array, Floats, like, product
 
 SMALL_DIMENSION = 5
 """Up to this dimension every direction is kept: a weak one left out costs more than an idle one kept."""
@@ -57,15 +57,15 @@ class Subspace:
 
     def encode(self, x: Array) -> Array:
         """Coordinates in the subspace, feature major: (n, d) -> (r, n)."""
-        return like(self.basis.T, x) @ (x - like(self.mean, x)[None, :]).T
+        return product(like(self.basis.T, x), (x - like(self.mean, x)[None, :]).T)
 
     def embed(self, coordinates: Array) -> Array:
         """Points of the subspace from their coordinates: (r, n) -> (n, d)."""
-        return like(self.mean, coordinates)[None, :] + coordinates.T @ like(self.basis.T, coordinates)
+        return like(self.mean, coordinates)[None, :] + product(coordinates.T, like(self.basis.T, coordinates))
 
     def lift(self, direction: Array) -> Array:
         """Vectors of the subspace from their coordinates: (r, n) -> (n, d)."""
-        return direction.T @ like(self.basis.T, direction)
+        return product(direction.T, like(self.basis.T, direction))
 
     def residual(self, x: Array, coordinates: Array) -> Array:
         """Part of ``x - mean`` outside the subspace, shape (n, d)."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scoremix.arrays import Array, Floats, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.sampling.reverse import Denoiser
 
 STEP = 1e-3
@@ -111,6 +111,6 @@ def _growth(denoiser: Denoiser, y: Array, sigma: float) -> Array:
 def _gaussian(y: Array, mean: Floats, cov: Floats) -> Array:
     """Log density of N(mean, cov) at the rows y."""
     root = np.linalg.cholesky(cov)
-    white = (y - like(mean, y)[None, :]) @ like(np.linalg.inv(root).T, y)
+    white = product(y - like(mean, y)[None, :], like(np.linalg.inv(root).T, y))
     constant = 0.5 * len(mean) * np.log(2 * np.pi) + float(np.log(np.diagonal(root)).sum())
     return -0.5 * namespace(y).sum(white * white, axis=1) - float(constant)
