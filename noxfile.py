@@ -102,9 +102,7 @@ def lowest(session: nox.Session) -> None:
     versions = Path(session.create_tmp()) / "lowest.txt"
     compiled = ("--quiet", "--resolution", "lowest-direct", "--output-file", str(versions), "pyproject.toml")
     session.run("uv", "pip", "compile", "--python", HERE, *compiled, silent=True, external=True)
-    # First the pinned tools that tests run with, then the rest of them: the pinned pandas asks for a newer NumPy.
-    session.install(*PINS, "pytest", "pytest-xdist", "hypothesis", "numpydoc")
-    session.install("--constraint", str(versions), "--editable", ".[test]")
+    session.install(*PINS, "--constraint", str(versions), "--editable", ".[test]")
     # Old releases of a dependency may use what newer ones of its own dependencies call deprecated.
     suite(session, "-W", "ignore::DeprecationWarning")
 

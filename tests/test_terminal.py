@@ -61,6 +61,16 @@ def test_warnings_are_one_line_each_and_not_repeated(capsys):
     assert capsys.readouterr().err == ("scoremix: warning: far outside the data\nscoremix: warning: overflow\n")
 
 
+def test_filters_of_packages_that_a_command_loads_change_nothing(capsys):
+    def command():
+        warnings.simplefilter("always")
+        warnings.warn("for programmers", DeprecationWarning, stacklevel=1)
+        warnings.warn("X does not have valid feature names, but", UserWarning, stacklevel=1)
+
+    assert exit_status(command) == 0
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_failed_command_says_only_what_failed(capsys):
     def command():
         warnings.warn("far outside", UserWarning, stacklevel=1)

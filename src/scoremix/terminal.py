@@ -81,14 +81,16 @@ def _fault_of_the_user(error: Exception) -> str | None:
 def _one_line_warnings() -> Iterator[None]:
     """Print warnings once each, and only if the command succeeds."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        for category in (UserWarning, RuntimeWarning):
-            warnings.simplefilter("always", category)
-        # Files are read as arrays, also for a model that was fitted on a data frame.
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        warnings.simplefilter("always")
         yield
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
+    for message in dict.fromkeys(str(warning.message) for warning in caught if _is_for_users(warning)):
         _complain(f"warning: {message}")
+
+
+def _is_for_users(warning: warnings.WarningMessage) -> bool:
+    """Tell a warning about the input from one for programmers; packages that a command loads set filters of their own."""
+    about_names = str(warning.message).startswith("X does not have valid feature names")  # files are read as arrays
+    return issubclass(warning.category, UserWarning | RuntimeWarning) and not about_names
 
 
 def _complain(message: str) -> None:
