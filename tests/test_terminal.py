@@ -61,9 +61,14 @@ def test_warnings_are_one_line_each_and_not_repeated(capsys):
     assert capsys.readouterr().err == ("scoremix: warning: far outside the data\nscoremix: warning: overflow\n")
 
 
+class ForBoth(UserWarning, DeprecationWarning):
+    pass
+
+
 def test_filters_of_packages_that_a_command_loads_change_nothing(capsys):
     def command():
         warnings.simplefilter("always")
+        warnings.warn("for programmers", ForBoth, stacklevel=1)
         warnings.warn("for programmers", DeprecationWarning, stacklevel=1)
         warnings.warn("X does not have valid feature names, but", UserWarning, stacklevel=1)
 

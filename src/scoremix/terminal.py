@@ -88,9 +88,10 @@ def _one_line_warnings() -> Iterator[None]:
 
 
 def _is_for_users(warning: warnings.WarningMessage) -> bool:
-    """Tell a warning about the input from one for programmers; packages that a command loads set filters of their own."""
+    """Tell a warning about the input from one for programmers; packages that a command loads set their own filters."""
     about_names = str(warning.message).startswith("X does not have valid feature names")  # files are read as arrays
-    return issubclass(warning.category, UserWarning | RuntimeWarning) and not about_names
+    is_deprecation = issubclass(warning.category, DeprecationWarning)  # which pyparsing's are, and UserWarnings too
+    return issubclass(warning.category, UserWarning | RuntimeWarning) and not about_names and not is_deprecation
 
 
 def _complain(message: str) -> None:
