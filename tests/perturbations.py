@@ -8,7 +8,8 @@ with one seed still see the same numbers, and rows keep theirs when they are per
 * ``--rounding SEED``: factors of this seed, of ``--rounding-size`` (2e-15 is another BLAS in double precision; 1e-7,
   the default, is one in single precision, in which the search for a start works);
 * ``--data-seed SEED``: data that a test draws from a seed of its own, or a problem of `scoremix.evaluation` from its
-  ``random_state``, come from another one; so do the examples of hypothesis. The seeds of estimators stay;
+  ``random_state``, come from another one; so do the examples of hypothesis. The seeds of estimators stay, and so does
+  the data of a test marked ``scene``, which shows what happens there and need not elsewhere;
 * ``--order SEED``: tests in another order;
 * ``--part I/N``: one of N parts of the suite, equally long in expectation.
 """
@@ -29,16 +30,20 @@ ROOT = Path(__file__).parents[1]
 DRAWS_DATA = (str(ROOT / "tests"), str(ROOT / "src" / "scoremix" / "evaluation"))
 """Where a generator made from a number is the seed of data."""
 
-OF_RANGE = {"uniform": (0.0, 1.0), "random": (0.0, 1.0), "random_sample": (0.0, 1.0), "rand": (0.0, 1.0)}
+OF_RANGE = {"uniform": (0.0, 1.0), "random": (0.0, 1.0), "random_sample": (0.0, 1.0)}
 """Draws from [low, high), which must stay there."""
+
+PLAIN = {name: getattr(np.random, name) for name in ("Generator", "RandomState", "default_rng")}
+"""NumPy's own."""
 
 REAL_DRAWS = {
     *OF_RANGE,
-    *("normal", "standard_normal", "randn", "multivariate_normal", "lognormal", "standard_t", "standard_cauchy"),
+    *("normal", "standard_normal", "lognormal", "standard_t", "standard_cauchy"),
     *("exponential", "standard_exponential", "gamma", "standard_gamma", "chisquare", "noncentral_chisquare", "f"),
     *("dirichlet", "gumbel", "laplace", "logistic", "pareto", "rayleigh", "wald", "weibull"),
 }
-"""Methods of NumPy's generators that draw real numbers. A choice among rows is none: rows stay what they are."""
+"""Methods of NumPy's generators that draw real numbers, other than those that call one of these. A choice among rows is
+none: rows stay what they are."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,6 +66,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(data_seed)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    Data.is_scene = item.get_closest_marker("scene") is not None
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     names = ("rounding", "data_seed", "order", "part")
     given = [f"{name} {config.getoption(name)}" for name in names if config.getoption(name) is not None]
@@ -76,6 +86,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
     if (order := config.getoption("order")) is not None:
         random.Random(order).shuffle(items)
+
+
+class Data:
+    """What is known of the test that runs."""
+
+    is_scene = False
 
 
 def rounded(values, size: float, seed: int):
@@ -98,16 +114,15 @@ def rounded(values, size: float, seed: int):
 
 def install(change, data_seed: int | None) -> None:
     """Put generators that change what they draw in the place of NumPy's, and other seeds in that of the tests'."""
-    generator = _changed(np.random.Generator, change)
-    np.random.Generator, np.random.RandomState = generator, _changed(np.random.RandomState, change)
-    plain = np.random.default_rng
+    generator, plain = _changed(PLAIN["Generator"], change), PLAIN["default_rng"]
+    np.random.Generator, np.random.RandomState = generator, _changed(PLAIN["RandomState"], change)
 
     @functools.wraps(plain)
     def default_rng(seed=None):
         if isinstance(seed, generator):  # one of NumPy's own or of ours
             return seed
-        named = isinstance(seed, int | np.integer | list | tuple)
-        if named and data_seed is not None and sys._getframe(1).f_code.co_filename.startswith(DRAWS_DATA):
+        named = isinstance(seed, int | np.integer | list | tuple) and data_seed is not None
+        if named and not Data.is_scene and sys._getframe(1).f_code.co_filename.startswith(DRAWS_DATA):
             seed = [*np.atleast_1d(seed), 2**31 + data_seed]
         return generator(plain(seed).bit_generator)
 
@@ -122,11 +137,17 @@ def _changed(kind: type, change) -> type:
             return isinstance(instance, kind)
 
     def reduced(self):
-        _, *rest = kind.__reduce__(self)
-        return type(self), *rest
+        _, arguments, *state = kind.__reduce__(self)
+        return _restored, (kind.__name__, *arguments), *state
 
-    draws = {name: _draw(getattr(kind, name), change) for name in REAL_DRAWS if hasattr(kind, name)}
+    # RandomState.random is random_sample.
+    own = {name for name in REAL_DRAWS if hasattr(kind, name)} - ({"random"} if hasattr(kind, "rand") else set())
+    draws = {name: _draw(getattr(kind, name), change) for name in own}
     return Same(kind.__name__, (kind,), {**draws, "__reduce__": reduced})
+
+
+def _restored(name: str, *arguments):
+    return getattr(np.random, name)(*arguments)
 
 
 def _draw(method, change):

@@ -33,9 +33,10 @@ def test_a_fit_is_worth_more_than_one_gaussian(mode):
     model = DiffusionMixture(**mode, n_levels=8, random_state=0).fit(TRUTH.sample(3000, np.random.default_rng(0)))
     new = TRUTH.sample(3000, np.random.default_rng(1))
     found = model.certificate(new, random_state=0)
-    assert found.over_gaussian.value > 20 * found.over_gaussian.standard_error > 0
+    # About 20 standard errors in expectation: more than ten is right but in one of 10^20 draws.
+    assert found.over_gaussian.value > 10 * found.over_gaussian.standard_error > 0
     # The crude mixture of round cells is nearly right here: what the polynomials add or cost is small beside the gain.
-    assert abs(found.over_mixture.value) < 0.02 * found.over_gaussian.value
+    assert abs(found.over_mixture.value) < 0.1 * found.over_gaussian.value
     assert found == model.certificate(new, random_state=0)
     with pytest.raises(ValueError, match="at least 2"):
         model.certificate(new[:1])

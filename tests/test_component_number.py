@@ -68,7 +68,7 @@ def test_one_gaussian_is_one_component(kind, seed):
 
 
 @pytest.mark.parametrize("kind", ["full", "tied"])
-@pytest.mark.parametrize("n", [20, 60, 5000])
+@pytest.mark.parametrize("n", [pytest.param(20, marks=pytest.mark.scene), 60, 5000])
 def test_one_long_gaussian_is_one_component(kind, n):
     x = np.random.default_rng(0).standard_normal((n, 2)) @ np.array([[3.0, 2.0], [0.0, 0.1]])
     assert fitted(x, kind).n_components_ == 1
@@ -252,7 +252,8 @@ def test_a_fixed_number_is_told_as_well():
     assert model.n_components_ == 3
     assert model.selection_path_ == []
     assert model.split_gain_ < 0.02
-    assert model.merge_cost_ > 1
+    # Two of three clusters 8 apart or more: (2/3) (log(1 + 4^2) / 2 - log 2) = .48 nats or more, to about 10 %.
+    assert model.merge_cost_ > 0.3
     assert GaussianMixture.from_parameters([1.0], [[0.0]], [[[1.0]]]).n_components_ == 1
 
 

@@ -83,7 +83,7 @@ def blocks_of(x, k, d_seed=0, weight=None, threads=1):
 
 def test_the_subspace_of_the_means_is_found():
     """Spherical components: the angle is a perturbation of the spectrum (Davis-Kahan)."""
-    truth = make_gaussian_mixture(4, 20, 6.0, random_state=1)
+    truth = make_gaussian_mixture(4, 20, 6.0, layout="simplex", random_state=1)
     source = ArraySource(truth.sample(20_000, np.random.default_rng(1)))
     found = mean_subspace(source, 3, n_threads=1).basis
     # Centred means of 4 components span 3 directions; the error of the covariance has norm about 2 lambda sqrt(d / n),

@@ -70,7 +70,8 @@ def test_posterior_means_on_a_ring_in_ten_dimensions():
     problem = make_manifold(make_ring(), 10, random_state=3)
     model = DiffusionMixture(random_state=0).fit(problem.sample(20_000, np.random.default_rng(0)))
     assert model.ladder_.frame.rank == 2
-    assert posterior_regret(model.posterior_mean, problem, rng=np.random.default_rng(4)).value < 0.01
+    # .3 to 1.2 % at 20,000 rows, by the number of atoms that held-out rows ask for.
+    assert posterior_regret(model.posterior_mean, problem, rng=np.random.default_rng(4)).value < 0.03
 
 
 def test_components_are_found_with_their_parameters():
@@ -267,6 +268,7 @@ def test_a_sampler_takes_more_steps_where_levels_are_far_apart():
     assert steps > len(sigmas)
     drawn = model.sample(20_000, random_state=1)
     np.testing.assert_array_equal(drawn, model.sample(20_000, n_steps=steps, random_state=1))
-    # Half of 20,000 samples tell a standard deviation to .5 %; four of these, and the error of the one that was learnt.
+    # Half of the rows, 300, tell a standard deviation to 4 %, and what is learnt lies between those of both clusters;
+    # half of 20,000 samples tell it to .7 %. Six of sqrt(.04^2 + .007^2).
     widths = [drawn[drawn[:, 0] < 0].std(axis=0), X[X[:, 0] < 0].std(axis=0)]
-    np.testing.assert_allclose(*widths, rtol=0.03)
+    np.testing.assert_allclose(*widths, rtol=0.25)

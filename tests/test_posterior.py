@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from scoremix.learning import posterior
@@ -75,17 +76,18 @@ def test_the_posterior_is_that_of_scipy(kind, weighted):
     x = 2 * rng.standard_normal((200, 3))
     weight = rng.random(200) if weighted else np.ones(200)
     state = Rows(x, weight).posterior(model)
-    joint = np.array(
+    log_joint = np.array(
         [
-            w * multivariate_normal(mean, cov).pdf(x)
+            np.log(w) + multivariate_normal(mean, cov).logpdf(x)
             for w, mean, cov in zip(model.weights, model.means, model.covariances, strict=True)
         ]
     ).T
-    density = joint.sum(axis=1)
-    np.testing.assert_allclose(state.log_density, np.log(density), atol=1e-10)
-    np.testing.assert_allclose(state.shares, joint / density[:, None], atol=1e-10)
-    assert state.log_likelihood == pytest.approx(np.average(np.log(density), weights=weight), abs=1e-11)
-    np.testing.assert_allclose(state.expected.mass, weight @ (joint / density[:, None]), rtol=1e-9)
+    log_density = logsumexp(log_joint, axis=1)
+    shares = np.exp(log_joint - log_density[:, None])
+    np.testing.assert_allclose(state.log_density, log_density, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(state.shares, shares, atol=1e-10)
+    assert state.log_likelihood == pytest.approx(np.average(log_density, weights=weight), rel=1e-12, abs=1e-11)
+    np.testing.assert_allclose(state.expected.mass, weight @ shares, rtol=1e-9)
     assert state.expected.weight == pytest.approx(weight.sum())
     np.testing.assert_array_equal(state.expected.second, expectation(state.rows.source, model, 1).second)
 

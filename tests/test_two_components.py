@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from scoremix.learning import two_components
 from scoremix.learning.ddpm import Objective, objective_sums
@@ -24,7 +25,7 @@ def naive(student, y, sigma):
     """Implicit losses of noisy rows, ``|s|^2 + 2 div s``, by the definition."""
     v = student.variance + sigma**2
     logs = np.log(student.weights) - 0.5 * np.sum((y[..., None, :] - student.means) ** 2, axis=-1) / v
-    share = 1 / (1 + np.exp(logs[..., 1] - logs[..., 0]))[..., None]
+    share = expit(logs[..., 0] - logs[..., 1])[..., None]
     score = (share * student.means[0] + (1 - share) * student.means[1] - y) / v
     spread = share[..., 0] * (1 - share[..., 0]) * np.sum((student.means[0] - student.means[1]) ** 2)
     return np.sum(score**2, axis=-1) + 2 * (spread / v - y.shape[-1]) / v

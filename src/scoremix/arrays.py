@@ -110,7 +110,5 @@ def product(a: Array, b: Array) -> Array:
     entries, even if the sum behind each is long; sums over many rows are just that, and threads over chunks would
     queue for it. ``np.dot`` always lets go.
     """
-    if not isinstance(a, np.ndarray):
-        return a @ b
     with np.errstate(invalid="ignore"):
-        return np.dot(a, b) if a.ndim <= 2 and b.ndim <= 2 else np.matmul(a, b)
+        return np.dot(a, b) if isinstance(a, np.ndarray) and a.ndim <= 2 and b.ndim <= 2 else a @ b

@@ -31,6 +31,9 @@ from scoremix.samples.source import ArraySource, Source
 OVER = 1.3
 """Seeds per component."""
 
+UNLIKE = 2.0
+"""Ratio of the standard deviations of two columns from which on the units of the columns matter."""
+
 ROWS, ROWS_PER_COMPONENT = 2000, 100
 """Rows of the sample at least, and per component; for `full` and `diag` more, by the number of their parameters."""
 
@@ -91,16 +94,43 @@ def global_start(
         rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng), kind
     )
     rows = some_rows(everything, sample_size(kind, n_components, source.n_features), rng)
-    seeds = d2_seeds(rows.x, n_components if noise else max(n_components, int(OVER * n_components)), rng)
-    centers = lloyd(rows.x, seeds, rng, 5 if noise else 3)
-    search = search_on(rows, centers, kind)
     if noise:
+        centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng), rng, 5)
+        search = search_on(rows, centers, kind)
         centers = annealed_centers(search.rows, n_components, typical_variance(rows.x, centers)[0], rng)
-    mixture = search.em(mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior), 5, 1e-3)
+        mixture = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
+    else:
+        search, mixture = covering(rows, max(n_components, int(OVER * n_components)), kind, scale, rng)
+    mixture = search.em(mixture, 5, 1e-3)
     mixture = search.improved(search.reduced(mixture, n_components)).mixture
     search = replace(search, rows=everything.like(search.rows))
     mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES, POLISH).mixture
     return search.em(mixture, POLISH, POLISH_TOLERANCE).scaled(scale, origin).sorted()
+
+
+def covering(rows: Rows, n_cells: int, kind: str, scale: Floats, rng: np.random.Generator) -> tuple[Search, Mixture]:
+    """Cover standardised rows by cells: a search, and the mixture of the cells to begin it with.
+
+    Distances need units. Columns of unit variance suit most data, but hide clusters along a column that holds several
+    groups of them, beside one that is all noise; and components that were all cut alike agree on a wrong shape, which
+    no move of one of them mends. So where the user's own units, `scale`, differ, cells in these are tried as well; the
+    likelihood of the mixtures decides, before any EM.
+    """
+    search, mixture = _cells(rows, n_cells, kind, rng)
+    if kind == "spherical" or scale.max() <= UNLIKE * scale.min():
+        return search, mixture
+    unit = scale / scale.max()
+    other = _cells(Rows(rows.x * unit, rows.weight), n_cells, kind, rng)[1].scaled(1 / unit, np.zeros_like(unit))
+    if search.rows.posterior(other).log_likelihood <= search.rows.posterior(mixture).log_likelihood:
+        return search, mixture
+    return search_on(rows, other.means, kind), other
+
+
+def _cells(rows: Rows, n_cells: int, kind: str, rng: np.random.Generator) -> tuple[Search, Mixture]:
+    """A search with priors in the units of cells, and their mixture."""
+    centers = lloyd(rows.x, d2_seeds(rows.x, n_cells, rng), rng, 3)
+    search = search_on(rows, centers, kind)
+    return search, mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
 
 
 def shared_prior(source: Source, kind: str) -> SharedShape:

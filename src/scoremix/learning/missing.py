@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, to_numpy
+from scoremix.arrays import Array, Floats, product, to_numpy
 from scoremix.learning.em import Expected, expected_of
 from scoremix.models.covariance import Full
 from scoremix.models.joint import itemsize_of
@@ -184,7 +184,7 @@ class Filled:
             x = to_numpy(chunk.x).astype(np.float64)
             weight = np.ones(len(x)) if chunk.weight is None else to_numpy(chunk.weight)
             observed = ~np.isnan(x)
-            return np.stack([weight @ np.where(observed, x, 0.0), weight @ observed])
+            return np.stack([product(weight, np.where(observed, x, 0.0)), product(weight, observed)])
 
         sums, mass = accumulate(statistic, source, chunk_rows=CHUNK_ROWS)
         empty = np.flatnonzero(mass == 0)

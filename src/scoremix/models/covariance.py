@@ -134,11 +134,20 @@ class CollapsedError(ValueError):
 
 
 def is_positive(covariance: Covariance) -> bool:
-    """True where all covariances are numerically positive definite."""
+    """True where all covariances are positive definite beyond rounding.
+
+    The square of a pivot is a variance given the features before it: below the rounding error of that feature's own
+    variance, its sign is chance.
+    """
     values = covariance.values
     if covariance.kind in ("diag", "spherical"):
         return bool(np.all(values > 0))
-    return bool(np.all(np.isfinite(_log_dets(values.reshape(-1, *values.shape[-2:])))))
+    d = values.shape[-1]
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(values), axis1=-2, axis2=-1)
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.all(pivots**2 > d * np.finfo(np.float64).eps * np.diagonal(values, axis1=-2, axis2=-1)))
 
 
 def _typical(log_det: Floats) -> int:
@@ -275,7 +284,7 @@ class Full:
         # trace(S^-1 T) bounds the inverse of the smallest relative eigenvalue: healthy components need no more.
         trace = np.full(len(log_det), np.inf)
         healthy = np.isfinite(log_det)
-        precision = self._precision if np.all(healthy) else np.linalg.inv(self.values[healthy])
+        precision = (self if np.all(healthy) else Full(self.values[healthy]))._precision
         trace[healthy] = np.einsum("kij,ij->k", precision, self.values[typical])
         lower = np.linalg.cholesky(self.values[typical])
         out = None
@@ -425,7 +434,8 @@ class Tied:
 
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """Of all components together."""
-        return _double(np.einsum("kmi,kmj->ij", offsets * weight[:, :, None], offsets, optimize=True))
+        d = offsets.shape[-1]
+        return _double(product((offsets * weight[:, :, None]).reshape(-1, d).T, offsets.reshape(-1, d)))
 
 
 @dataclass(frozen=True)
