@@ -5,10 +5,11 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PINS := tools/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench
+.PHONY: help demo test check docs bench pins
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,15 +33,22 @@ bench: $(VENV)/stamp-bench ## run the full benchmark (long) and draw its figures
 	$(BIN)/python -m benchmarks.run --size full
 	$(BIN)/python -m benchmarks.draw
 
-# One stamp per set of dependencies; all of them are out of date when pyproject.toml changes or .venv is new.
+# All that the tools pull in, for every Python and system, but for what the library itself needs: that stays free.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate pyproject.toml
+pins: $(VENV)/stamp-test ## take the newest releases of all development tools
+	@mkdir -p $(dir $(PINS))
+	@free=$$($(COMPILE) --no-header | sed 's/[= ].*//; s/^/--no-emit-package /') && \
+	$(COMPILE) --custom-compile-command "make pins" --extra test --extra docs $$free --output-file $(PINS) > /dev/null
+
+# One stamp per set of dependencies; all are out of date when pyproject.toml or a pin changes or .venv is new.
 $(VENV)/stamp-runtime: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "installing scoremix and what it needs in $(VENV)"
 	@$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/stamp-%: pyproject.toml $(VENV)/pyvenv.cfg
+$(VENV)/stamp-%: pyproject.toml $(PINS) $(VENV)/pyvenv.cfg
 	@echo "installing scoremix and its extra '$*' in $(VENV)"
-	@$(PIP) install --editable ".[$*]"
+	@$(PIP) install --constraint $(PINS) --editable ".[$*]"
 	@touch $@
 
 $(VENV)/pyvenv.cfg:

@@ -15,6 +15,7 @@ from scoremix import cli
 from scoremix.samples.files import read_table, write_table
 from scoremix.samples.formats import FORMATS
 from scoremix.storage import read_model
+from scoremix.using import load_with_columns
 
 CELLS = ["--correction-of", "nothing", "--degree", "1"]
 FAST = ["--levels", "4", "--draws", "1", *CELLS, "--noise-scale", "1", "--seed", "0"]
@@ -210,7 +211,7 @@ def test_standardised_models_speak_the_datas_units(folder, capsys):
     write_table("wild.csv", NAMES, array)
     out = succeed(capsys, "fit", "wild.csv", "-o", "model", "--standardize", *FAST[:-4], "--noise-scale", "0.3")
     assert "in standard deviations of the columns" in out
-    columns = scoremix.cli._load("model")[1]
+    columns = load_with_columns(Path("model"))[1]
     np.testing.assert_allclose(columns.location, array.mean(axis=0))
     np.testing.assert_allclose(columns.scale, array.std(axis=0))
     succeed(capsys, "sample", "model", "-n", "500", "-o", "new.csv", "--seed", "0")

@@ -7,11 +7,12 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from scoremix import cli
+import scoremix
 from scoremix.demo import run_demo
 from scoremix.samples.files import read_table
+from scoremix.using import load_with_columns
 
-DATA = Path(cli.__file__).parent / "data"
+DATA = Path(scoremix.__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_it_writes_models_samples_and_figures(demo):
 
 
 def test_old_faithful_has_two_cells_in_the_right_places(demo):
-    model, columns = cli._load(demo[0] / "old_faithful.safetensors")
+    model, columns = load_with_columns(demo[0] / "old_faithful.safetensors")
     assert model.n_cells_ == 2
     order = np.argsort(model.centers_[:, 0])
     centers = columns.decode(model.centers_)[order]

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from scoremix import DiffusionMixture, load
-from scoremix.samples.files import Columns
+from scoremix.samples.columns import Columns
 
 CELLS = {"correction_of": "nothing"}
 GENERAL_CELLS = {"covariance": "general", **CELLS}

@@ -14,11 +14,11 @@ import scoremix
 ROOT = Path(scoremix.__file__).parent
 
 FLOORS = (
-    "arrays paths terminal words learning models samples estimators.learnt",
+    "arrays paths terminal screen words learning models samples estimators.learnt",
     "noise features learning.shrinkage samples.source samples.formats",
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
-    "models.piecewise models.joint learning.warm_starts learning.selection learning.noise_scale"
-    " evaluation.estimate evaluation.gaussian_truth",
+    "samples.columns models.piecewise models.joint learning.warm_starts learning.selection"
+    " learning.noise_scale evaluation.estimate evaluation.gaussian_truth",
     "models.ladder models.mixture evaluation.continuous_truth evaluation.certificate sampling.reverse",
     "learning.score_regression learning.acceleration learning.student sampling.draw sampling.density"
     " storage models.corrected estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
@@ -38,7 +38,7 @@ FLOORS = (
     "learning.cell_candidates learning.cell_ladder",
     "estimators.diffusion_mixture",
     "estimators plots summary",
-    "demo fitting scoremix",
+    "demo fitting using scoremix",
     "cli",
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules.split()}

@@ -104,10 +104,9 @@ def test_public_names(package):
 @pytest.mark.parametrize("package", PUBLIC)
 def test_nothing_else_looks_public(package):
     module = importlib.import_module(package)
+    names = {*vars(module), *dir(module)}
     visible = {
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+        name for name in names if not name.startswith("_") and not isinstance(getattr(module, name), types.ModuleType)
     }
     assert visible == PUBLIC[package]
 

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from scoremix.estimators import GaussianMixture
-from scoremix.samples.files import Columns
+from scoremix.samples.columns import Columns
 from scoremix.summary import mean_line, summary
 
 

@@ -1,34 +1,27 @@
 """The command line: files in, files out.
 
+This file declares the commands and their options and imports nothing that is slow to load, so that help, the version
+and a wrong option answer at once. Every command imports its work, `demo`, `fitting` or `using`, when it runs, and
+estimators are taken from `scoremix`, which loads them when they are asked for.
+
 Every command checks its outputs before long work, writes them beside and renames them. Without ``--seed``
 every run draws its own random numbers. An option that the kind of model does not know is refused, not ignored.
-How errors, warnings and progress look is the business of `terminal`.
+How errors and warnings look is the business of `terminal`.
 """
 
 import sys
-import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from scoremix import __version__
-from scoremix.arrays import Array, Floats, to_numpy
-from scoremix.demo import run_demo
-from scoremix.estimators import DDPMMixture, DiffusionMixture, GaussianMixture, load
-from scoremix.fitting import fit_diffusion, fit_parameters
-from scoremix.paths import separate_output
-from scoremix.samples.files import Columns, table_ending, write_table
-from scoremix.samples.formats import default_names
-from scoremix.summary import mean_line, summary
-from scoremix.terminal import console, exit_status, plural, progress, say
+import scoremix
+from scoremix.terminal import exit_status, say
 from scoremix.words import auto_or, listed, noise_time, split, variance
 
-_DEFAULTS = DiffusionMixture()
 _SHARED = ("data", "output", "model", "columns", "seed")
 _OPTIONS = {
     "gaussian": ("components", "covariance_type"),
@@ -172,7 +165,8 @@ _Densities = Annotated[
 app = typer.Typer(
     help="Learn mixtures of Gaussians with diffusion models: cells, denoiser, sampler.",
     add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # Without the default typer loads pydantic, which takes longer than all else, to convert a --help that is not there.
+    context_settings={"help_option_names": ["-h", "--help"], "default_map": {"help": False}},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -197,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @app.callback(invoke_without_command=True)
 def _root(context: typer.Context, version: _Version = False) -> None:
     if version:
-        say(f"scoremix {__version__}")
+        say(f"scoremix {scoremix.__version__}")
     elif context.invoked_subcommand is None:
         say(context.get_help())
 
@@ -205,6 +199,9 @@ def _root(context: typer.Context, version: _Version = False) -> None:
 @app.command("demo")
 def _demo(out: _Folder = Path("scoremix-demo")) -> None:
     """Learn two bundled real data sets: models, samples, figures."""
+    from scoremix.demo import run_demo
+    from scoremix.screen import console, progress
+
     with progress("learning two data sets"):
         run_demo(out, console())
 
@@ -228,9 +225,9 @@ def _fit(
     covariance_model: _CovarianceOf = _CovarianceModel.identity,
     correction_of: _CorrectionOf = _Corrected.mixture,
     noise_scale: _NoiseScale = "auto",
-    min_weight: _MinWeight = _DEFAULTS.min_weight,
-    levels: _Levels = _DEFAULTS.n_levels,
-    draws: _Draws = _DEFAULTS.n_draws,
+    min_weight: _MinWeight = 0.003,
+    levels: _Levels = 16,
+    draws: _Draws = 2,
     degree: _Degree = "auto",
     gates: _Gates = _GateKind.soft,
     sigma_min: _SigmaMin = None,
@@ -244,16 +241,18 @@ def _fit(
     The rows are read into memory. --columns and --seed are for all models, and help says which of the other options are
     for Gaussian and ddpm models; the rest is for diffusion models. Gaussian models take rows with missing values.
     """
+    from scoremix.fitting import fit_diffusion, fit_parameters
+
     _refuse(context, _options_of_others(context, model), f"is not an option of {model} models")
     chosen = split(columns)
     if model is _ModelKind.gaussian:
         number = auto_or(int, components, "--components")
-        mixture = GaussianMixture(number, covariance_type=covariance_type.value, random_state=seed)
+        mixture = scoremix.GaussianMixture(number, covariance_type=covariance_type.value, random_state=seed)
         fit_parameters(mixture, data, output, chosen)
         return
     if model is _ModelKind.ddpm:
         number = auto_or(int, components, "--components")
-        descent = DDPMMixture(
+        descent = scoremix.DDPMMixture(
             2 if number == "auto" else number,
             symmetric=symmetric,
             noise_times=listed(noise_time, noise_times, "--noise-times"),
@@ -268,7 +267,7 @@ def _fit(
     is_general = covariance_model is _CovarianceModel.general
     if is_general:
         _refuse(context, ("noise_scale",), "is not an option of general covariances")
-    ladder = DiffusionMixture(
+    ladder = scoremix.DiffusionMixture(
         covariance=covariance_model.value,
         correction_of=correction_of.value,
         noise_scale=1.0 if is_general else auto_or(float, noise_scale, "--noise-scale"),
@@ -299,19 +298,10 @@ def _sample(
 
     --method and --steps are for diffusion models: samples of other mixtures are exact.
     """
-    table_ending(output)
-    separate_output(output, model)
-    fitted, columns = _load(model)
-    if not isinstance(fitted, DiffusionMixture):
-        kind = type(fitted).__name__
-        _refuse(context, ("method", "steps"), f"is not an option for {model}, which holds a {kind}")
-    with progress(f"drawing {plural(number, 'sample')}"):
-        if isinstance(fitted, DiffusionMixture):
-            drawn = fitted.sample(number, method=method.value, n_steps=steps, random_state=seed)
-        else:
-            drawn = fitted.sample(number, random_state=seed)[0]
-    write_table(output, columns.names, columns.decode(drawn))
-    say(f"{output}: {plural(number, 'sample')}")
+    from scoremix.using import write_samples
+
+    asked = _given(context, ("method", "steps"))
+    write_samples(model, output, number, method=method.value, steps=steps, seed=seed, asked=asked)
 
 
 @app.command("denoise")
@@ -321,21 +311,9 @@ def _denoise(model: _Model, data: _Data, output: _Output, sigma: _Sigma = None) 
     Every row y becomes the mean of its centre, E[mu | y]; with --sigma, which Gaussian and ddpm models need, the mean
     of the point without the noise that was added, E[x | y].
     """
-    table_ending(output)
-    separate_output(output, model, data)
-    fitted, columns = _load(model)
-    if sigma is not None:
-        denoised: Callable[[Floats], Array] = partial(fitted.denoise, sigma=sigma)
-    elif isinstance(fitted, DiffusionMixture):
-        denoised = fitted.posterior_mean
-    else:
-        kind = type(fitted).__name__
-        raise ValueError(f"{model} holds a {kind}: say with --sigma how large the added noise is")
-    rows = columns.encode(columns.read(data))
-    with progress(f"denoising {plural(len(rows), 'row')}"):
-        clean = denoised(rows)
-    write_table(output, columns.names, columns.decode(clean))
-    say(f"{output}: {plural(len(rows), 'row')}, denoised")
+    from scoremix.using import write_denoised
+
+    write_denoised(model, data, output, sigma)
 
 
 @app.command("score")
@@ -344,23 +322,17 @@ def _score(model: _Model, data: _Data, output: _Densities = None) -> None:
 
     Densities are in the units of the columns, also after --standardize.
     """
-    if output is not None:
-        table_ending(output)
-        separate_output(output, model, data)
-    fitted, columns = _load(model)
-    rows = columns.encode(columns.read(data))
-    with progress(f"scoring {plural(len(rows), 'row')}"):
-        log_density = to_numpy(fitted.score_samples(rows)) - np.log(columns.scale).sum()
-    if output is not None:
-        write_table(output, ["log_density"], log_density[:, None])
-    say(f"{data}: {mean_line(log_density)}")
+    from scoremix.using import print_score
+
+    print_score(model, data, output)
 
 
 @app.command("info")
 def _info(model: _Model) -> None:
     """Print what MODEL found."""
-    fitted, columns = _load(model)
-    console().print(summary(fitted, columns, str(model)))
+    from scoremix.using import print_summary
+
+    print_summary(model)
 
 
 def _options_of_others(context: typer.Context, model: _ModelKind) -> set[str]:
@@ -372,22 +344,17 @@ def _options_of_others(context: typer.Context, model: _ModelKind) -> set[str]:
 
 def _refuse(context: typer.Context, names: Collection[str], reason: str) -> None:
     """Refuse options that were given, whatever their value."""
-    for parameter in context.command.params:
-        source = context.get_parameter_source(str(parameter.name))
-        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
-            raise ValueError(f"{parameter.opts[0]} {reason}: leave it out")
+    for option in _given(context, names):
+        raise ValueError(f"{option} {reason}: leave it out")
 
 
-def _load(path: Path) -> tuple[DiffusionMixture | GaussianMixture | DDPMMixture, Columns]:
-    """Load a model and its columns, which are the units that a plain load warns about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        model = load(path)
-    columns: Columns | None = getattr(model, "columns_", None)
-    if columns is None:
-        names = getattr(model, "feature_names_in_", default_names(model.n_features_in_))
-        columns = Columns.plain([str(name) for name in names])
-    return model, columns
+def _given(context: typer.Context, names: Collection[str]) -> list[str]:
+    """Those of some options that the command line names, as it writes them."""
+    return [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names and getattr(context.get_parameter_source(option.name), "name", None) == "COMMANDLINE"
+    ]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from scoremix.arrays import Floats
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.paths import FilePath
 from scoremix.plots import fit_figure, save_figure
-from scoremix.samples.files import Columns, read_table, write_table
+from scoremix.samples.columns import Columns
+from scoremix.samples.files import read_table, write_table
 from scoremix.summary import summary
 from scoremix.terminal import plural
 

@@ -10,10 +10,12 @@ import numpy as np
 from scoremix.estimators import DDPMMixture, DiffusionMixture, GaussianMixture
 from scoremix.paths import separate_output
 from scoremix.plots import figure_ending, fit_figure, save_figure
-from scoremix.samples.files import Columns, read_table
+from scoremix.samples.columns import Columns
+from scoremix.samples.files import read_table
 from scoremix.samples.formats import default_names
+from scoremix.screen import console, progress
 from scoremix.summary import summary
-from scoremix.terminal import console, plural, progress
+from scoremix.terminal import plural
 
 FIGURE_SAMPLES = 1000
 

@@ -26,7 +26,7 @@ from scoremix.arrays import Floats
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.models.split_tree import SplitTree
 from scoremix.paths import FilePath, atomic_write
-from scoremix.samples.files import Columns
+from scoremix.samples.columns import Columns
 
 FIGURE_ENDINGS = (".png", ".pdf", ".svg")
 

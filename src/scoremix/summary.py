@@ -18,7 +18,7 @@ from scoremix.estimators.ddpm_mixture import DDPMMixture
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.evaluation.estimate import Estimate
-from scoremix.samples.files import Columns
+from scoremix.samples.columns import Columns
 from scoremix.terminal import plural
 
 _MAX_CELLS = 20

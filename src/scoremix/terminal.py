@@ -1,7 +1,7 @@
-"""How commands speak to a person: tables on stdout, progress and complaints on stderr.
+"""How commands speak to a person: lines on stdout, complaints on stderr.
 
-Wrong input is one line, ``scoremix: ...``, and exit status 2; warnings are one line each. Progress is shown
-only if stderr is a terminal, so that logs and pipes stay clean.
+Wrong input is one line, ``scoremix: ...``, and exit status 2; warnings are one line each. Tables and progress, which
+need Rich, are the business of `screen`: what answers at once is here.
 """
 
 import sys
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
 
 
 def exit_status(command: Callable[[], object]) -> int:
@@ -40,48 +39,15 @@ def exit_status(command: Callable[[], object]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def console() -> Console:
-    """Return the console of stdout, wide if no terminal says how wide.
-
-    Returns
-    -------
-    rich.console.Console
-        A console.
-    """
-    return Console(width=None if sys.stdout.isatty() else 120)
-
-
 def say(text: str) -> None:
     """Print a line on stdout as it is.
 
     Parameters
     ----------
     text : str
-        What to print; brackets are not markup.
+        What to print.
     """
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Show that work goes on, if stderr is a terminal.
-
-    Parameters
-    ----------
-    text : str
-        What is being done.
-
-    Yields
-    ------
-    None
-        While the work is done.
-    """
-    errors = Console(stderr=True)
-    if errors.is_terminal:
-        with errors.status(text):
-            yield
-    else:
-        yield
+    print(text)
 
 
 def plural(count: int, noun: str) -> str:
@@ -115,14 +81,17 @@ def _fault_of_the_user(error: Exception) -> str | None:
 def _one_line_warnings() -> Iterator[None]:
     """Print warnings once each, and only if the command succeeds."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")
-        for category in (UserWarning, RuntimeWarning):
-            warnings.simplefilter("always", category)
-        # Files are read as arrays, also for a model that was fitted on a data frame.
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        warnings.simplefilter("always")
         yield
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
+    for message in dict.fromkeys(str(warning.message) for warning in caught if _is_for_users(warning)):
         _complain(f"warning: {message}")
+
+
+def _is_for_users(warning: warnings.WarningMessage) -> bool:
+    """Tell a warning about the input from one for programmers; packages that a command loads set their own filters."""
+    about_names = str(warning.message).startswith("X does not have valid feature names")  # files are read as arrays
+    is_deprecation = issubclass(warning.category, DeprecationWarning)  # which pyparsing's are, and UserWarnings too
+    return issubclass(warning.category, UserWarning | RuntimeWarning) and not about_names and not is_deprecation
 
 
 def _complain(message: str) -> None:

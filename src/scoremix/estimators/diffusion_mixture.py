@@ -49,7 +49,7 @@ from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
-from scoremix.samples.files import Columns
+from scoremix.samples.columns import Columns
 from scoremix.samples.source import ArraySource, Source
 from scoremix.sampling.draw import draw
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde

@@ -24,7 +24,7 @@ from scoremix.models.likelihood_ratio import LikelihoodRatio, PiecewiseScore
 from scoremix.models.mixture import Mixture
 from scoremix.models.piecewise import PiecewisePolynomial
 from scoremix.models.subspace import Subspace
-from scoremix.samples.files import Columns
+from scoremix.samples.columns import Columns
 
 CELLS: dict[str, type[SoftCells] | type[Voronoi]] = {"soft": SoftCells, "hard": Voronoi}
 
