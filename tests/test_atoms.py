@@ -79,6 +79,7 @@ def test_a_curve_is_covered():
     assert mixture.n_components >= 12
 
 
+@pytest.mark.scene
 @pytest.mark.parametrize("make", [make_ring, make_spiral])
 def test_few_rows_of_a_curve_have_many_atoms(make):
     truth = make()
