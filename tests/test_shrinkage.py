@@ -174,8 +174,8 @@ def test_spherical_variances_that_are_alike_are_pooled():
     second = of_kind("spherical", second)
     plain = np.mean((second / (d * n) - 1) ** 2)
     pooled = np.mean((per_row(*SharedShape("spherical", d).add(mass, second)) / d - 1) ** 2)
-    # The variance between logarithms of volumes, 0, is known to 2 / (d n) sqrt(2 / k) = .037: at six of these the common
-    # one counts for 4.5 rows beside 6, and a third of the error is left.
+    # The variance between logarithms of volumes, 0, is known to 2 / (d n) sqrt(2 / k) = .037: at six of these the
+    # common one counts for 4.5 rows beside 6, and a third of the error is left.
     assert pooled < plain / 2
 
 
