@@ -17,7 +17,7 @@ from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix import DDPMMixture, DiffusionMixture, GaussianMixture, load
-from scoremix.samples.files import Columns
+from scoremix.samples.columns import Columns
 from scoremix.summary import summary
 
 EXACT = 1e-10
