@@ -74,6 +74,12 @@ def test_a_level_per_point_is_the_same_as_one_after_the_other():
     np.testing.assert_allclose(asked.score(y, sigma), np.concatenate(one_by_one, axis=1), rtol=1e-10, atol=1e-12)
 
 
+def test_a_component_that_is_silent_everywhere_corrects_nothing():
+    asked = model(mixture(spread=1e3))
+    y = asked.base.means[:1].T + points(4)  # of the first component alone
+    np.testing.assert_allclose(asked.score(y, 0.5), by_definition(asked, y, 0.5), rtol=1e-9, atol=1e-9)
+
+
 def test_means_far_apart_keep_points_in_their_order():
     # So far that the kernel looks at points from several origins, sorted by the nearest.
     asked = model(mixture(spread=1e6))

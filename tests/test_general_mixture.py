@@ -36,6 +36,7 @@ def alone(X, kind, monkeypatch):
         return found_in(X)
 
 
+@pytest.mark.scene  # elsewhere the wide search may find all eight as well
 @pytest.mark.parametrize("seed", range(2))
 def test_few_rows_of_small_clusters_are_searched_for_with_diagonal_covariances(seed, monkeypatch):
     X, new = small_clusters(160, seed), small_clusters(4000, seed + 100)

@@ -67,7 +67,7 @@ def design(
 def clip_to_ball(u: Array, radius: float) -> None:
     """Shrink the vectors along axis -2 to length <= `radius`, in place."""
     shrink = squared_lengths(u)
-    if bool(namespace(u).max(shrink) > radius**2):
+    if bool(namespace(u).any(shrink > radius**2)):
         shrink = at_least_in_place(shrink, radius**2)
         shrink **= 0.5  # in place: these are as many numbers as there are weights
         shrink **= -1
