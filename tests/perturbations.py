@@ -85,7 +85,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
     if (order := config.getoption("order")) is not None:
+        # Files, and the tests of each: what the tests of a file share is made once, as ever.
+        files = {item.path: random.Random(f"{order} {item.path.name}").random() for item in items}
         random.Random(order).shuffle(items)
+        items.sort(key=lambda item: files[item.path])
 
 
 class Data:
