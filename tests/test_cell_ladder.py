@@ -147,7 +147,8 @@ def test_components_on_lines_have_a_floor():
     assert np.all(np.isfinite(model.score_samples(x)))
 
 
-@pytest.mark.parametrize("gates", ["soft", pytest.param("hard", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gates", ["soft", "hard"])
 def test_parameters_act(gates):
     x, how = crossed(300), {**CELLS, "gates": gates, "n_levels": 3}
     base = DiffusionMixture(**how).fit(x)
