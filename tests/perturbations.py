@@ -7,9 +7,10 @@ with one seed still see the same numbers, and rows keep theirs when they are per
 
 * ``--rounding SEED``: factors of this seed, of ``--rounding-size`` (2e-15 is another BLAS in double precision; 1e-7,
   the default, is one in single precision, in which the search for a start works);
-* ``--data-seed SEED``: data that a test draws from a seed of its own, or a problem of `scoremix.evaluation` from its
-  ``random_state``, come from another one; so do the examples of hypothesis. The seeds of estimators stay, and so does
-  the data of a test marked ``scene``, which shows what happens there and need not elsewhere;
+* ``--data-seed SEED``: data that a test draws by ``numpy.random.default_rng`` from a seed of its own, or a problem of
+  `scoremix.evaluation` from its ``random_state``, come from another one; so do the examples of hypothesis. The seeds of
+  estimators stay, and so does the data of a test marked ``scene``, which shows what happens there and need not
+  elsewhere;
 * ``--order SEED``: tests in another order;
 * ``--part I/N``: one of N parts of the suite, equally long in expectation.
 """
@@ -20,6 +21,7 @@ import functools
 import random
 import sys
 import zlib
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +50,37 @@ none: rows stay what they are."""
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("machines", "other machines, other data, another order")
-    group.addoption("--rounding", type=int, metavar="SEED", help="round all numbers drawn in another way")
-    group.addoption("--rounding-size", type=float, default=1e-7, metavar="E", help="largest relative change (1e-7)")
-    group.addoption("--data-seed", type=int, metavar="SEED", help="draw the data of all tests anew")
+    group.addoption("--rounding", type=seed_of, metavar="SEED", help="round all numbers drawn in another way")
+    group.addoption("--rounding-size", type=size_of, default=1e-7, metavar="E", help="largest relative change (1e-7)")
+    group.addoption("--data-seed", type=seed_of, metavar="SEED", help="draw what tests draw by default_rng(SEED) anew")
     group.addoption("--order", type=int, metavar="SEED", help="shuffle the tests")
-    group.addoption("--part", metavar="I/N", help="run part I (1 to N) of N")
+    group.addoption("--part", type=part_of, metavar="I/N", help="run part I (1 to N) of N")
+
+
+def seed_of(word: str) -> int:
+    """A seed: a whole number, at least 0."""
+    if not word.isdecimal():
+        raise ArgumentTypeError(f"{word!r} is no whole number that is at least 0")
+    return int(word)
+
+
+def size_of(word: str) -> float:
+    """A relative size, between 0 and 0.1."""
+    try:
+        size = float(word)
+    except ValueError:
+        size = -1.0
+    if not 0 < size < 0.1:
+        raise ArgumentTypeError(f"{word!r} is no number between 0 and 0.1")
+    return size
+
+
+def part_of(word: str) -> tuple[int, int]:
+    """Part I of N."""
+    one, _, of = word.partition("/")
+    if not (one.isdecimal() and of.isdecimal() and 1 <= int(one) <= int(of)):
+        raise ArgumentTypeError(f"{word!r} is no I/N with I from 1 to N")
+    return int(one), int(of)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,13 +101,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     names = ("rounding", "data_seed", "order", "part")
-    given = [f"{name} {config.getoption(name)}" for name in names if config.getoption(name) is not None]
+    given = [f"{name} {value}" for name in names if (value := config.getoption(name)) is not None]
     return [f"machines: {', '.join(given)} (rounding of {config.getoption('rounding_size'):g})"] if given else []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if (part := config.getoption("part")) is not None:
-        one, of = (int(number) for number in part.split("/"))
+        one, of = part
         # By name, not by position: a test stays in its part when others are added.
         kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % of == (one - 1) % of]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])

@@ -117,7 +117,7 @@ def test_what_is_spread_out():
 
 
 def test_heaps_of_atoms_are_joined():
-    rows = make_gaussian_mixture(3, 2, 5.0, random_state=1).sample(4000, np.random.default_rng(0))
+    rows = make_gaussian_mixture(3, 2, 8.0, layout="simplex", random_state=1).sample(4000, np.random.default_rng(0))
     trials = Trials.of(ArraySource(rows), 1.0, np.random.default_rng(0))
     assert trials.joined(trials.seeded(8, np.random.default_rng(0)).mixture).mixture.n_components == 3
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from scoremix.arrays import to_numpy
-from scoremix.models.covariance import CollapsedError, Full, covariance_of
+from scoremix.models.covariance import CollapsedError, Full, are_positive, covariance_of
 
 KINDS = ("full", "tied", "diag", "spherical")
 K, D = 3, 4
@@ -128,3 +128,18 @@ def test_nothing_left_is_an_error_that_says_what_to_do(kind):
 @pytest.mark.parametrize(("kind", "number"), [("full", 30), ("tied", 10), ("diag", 12), ("spherical", 3)])
 def test_number_of_parameters(kind, number):
     assert parameters(kind)[2].n_parameters(K, D) == number
+
+
+@pytest.mark.parametrize("kind", ["full", "diag", "spherical", "tied"])
+def test_positive_covariances_are_told_from_others(kind):
+    good, bad = np.diag([1.0, 4.0]), np.array([[1.0, 1.0], [1.0, 1.0 + 1e-16]])
+    values = {
+        "full": np.array([good, bad, good]),
+        "diag": np.array([[1.0, 4.0], [1.0, 0.0], [2.0, 1.0]]),
+        "spherical": np.array([1.0, 0.0, 2.0]),
+        "tied": bad,
+    }[kind]
+    expected = [False] if kind == "tied" else [True, False, True]
+    assert are_positive(covariance_of(kind, values, 2)).tolist() == expected
+    if kind != "tied":
+        assert are_positive(covariance_of(kind, values[:0], 2)).shape == (0,)

@@ -731,3 +731,13 @@ def test_nan_without_missing_values_says_what_to_do():
     x[3, 1] = np.nan
     with pytest.raises(ValueError, match=r"missing_values=numpy\.nan"):
         GaussianMixture(2).fit(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_few_distinct_rows_are_fitted_at_any_scale(kind, scale):
+    X = scale * np.repeat([[0.0, 0.0], [1.0, 1.0], [2.0, 5.0]], 10, axis=0)
+    with pytest.warns(ConvergenceWarning, match="distinct rows"):
+        model = GaussianMixture(10, covariance_type=kind, random_state=0).fit(X)
+    assert np.isfinite(model.score(X))
+    assert model.means_.shape == (10, 2)

@@ -29,7 +29,7 @@ def parameters(kind, k=3, d=2, seed=0):
     """Weights, means and covariances of a kind."""
     rng = np.random.default_rng(seed)
     root = 0.4 * rng.standard_normal((k, d, d)) + np.eye(d)
-    full = root @ np.swapaxes(root, 1, 2)
+    full = root @ np.swapaxes(root, 1, 2) + 0.1 * np.eye(d)
     values = {"full": full, "tied": full[0], "diag": full[:, 0] ** 2 + 0.2, "spherical": full[:, 0, 0]}[kind]
     weights = rng.uniform(1, 3, k)
     return weights / weights.sum(), 3 * rng.standard_normal((k, d)), values
@@ -295,3 +295,23 @@ def test_diffusion_refuses_what_it_would_not_use(name, tmp_path):
             with pytest.raises(ValueError, match="read-only"):
                 getattr(one, name)[:] = 1
     model.fit(POINTS)
+
+
+def test_names_of_columns_go_with_their_number():
+    X = pd.DataFrame(np.random.default_rng(0).standard_normal((50, 2)), columns=["a", "b"])
+    model = GaussianMixture(2, random_state=0).fit(X)
+    model.means_ = np.zeros((2, 3))
+    assert not hasattr(model, "n_components_")  # until the covariances follow
+    repr(model)
+    model._repr_html_()
+    model.covariances_ = np.tile(np.eye(3), (2, 1, 1))
+    assert np.isfinite(model.score(X.assign(c=1.0)))
+    assert model.n_features_in_ == 3
+
+
+@pytest.mark.parametrize("kind", [DDPMMixture, DiffusionMixture])
+def test_what_others_learn_is_refused_before_they_learn_too(kind):
+    model = kind()
+    with pytest.raises(AttributeError, match="to_mixture"):
+        model.weights_ = np.ones(1)
+    pickle.loads(pickle.dumps(model))

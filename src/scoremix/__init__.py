@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 __all__ = ["DDPMMixture", "DiffusionMixture", "GaussianMixture", "load"]
 
 _SUBPACKAGES = ("evaluation", "plots", "sampling")
+_INNER = ("estimators", "learning", "models", "samples")
 
 if typing.TYPE_CHECKING:
     from scoremix import evaluation as evaluation
@@ -22,7 +23,7 @@ else:
     def __getattr__(name):
         if name in __all__:
             return getattr(importlib.import_module("scoremix.estimators"), name)
-        if name in _SUBPACKAGES:
+        if name in _SUBPACKAGES + _INNER:
             return importlib.import_module(f"scoremix.{name}")
         raise AttributeError(f"module 'scoremix' has no attribute {name!r}")
 

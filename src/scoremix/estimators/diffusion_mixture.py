@@ -614,6 +614,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         """Take over the fitted attributes of a model file."""
+        self._is_sealed = False
         for name, value in fitted.items():
             setattr(self, name, value)
         self._set_clusters(self._clusters, self._components)

@@ -13,7 +13,7 @@ class LearntAttributes:
     _LEARNT: ClassVar[tuple[str, ...]]
     """Their names."""
 
-    _is_sealed: bool = False
+    _is_sealed: bool = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._is_sealed and name in self._LEARNT:
@@ -25,13 +25,12 @@ class LearntAttributes:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]  # scikit-learn's
-        if self._is_sealed:
-            self._seal()  # copies of arrays can be written to
+        self._seal()  # copies of arrays can be written to
 
     def _seal(self) -> None:
         """Refuse changes from now on."""
         for name in self._LEARNT:
-            value = getattr(self, name)
+            value = vars(self).get(name)
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
         self._is_sealed = True

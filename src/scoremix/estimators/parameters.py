@@ -39,6 +39,13 @@ SHAPE = ("n_components_", "n_features_in_")
 """What the parameters tell by their shape."""
 
 
+class NoMixtureError(ValueError, AttributeError):
+    """Attributes that say no mixture, such as some of which others are still to be set.
+
+    An AttributeError too, as scikit-learn's NotFittedError: `hasattr` and displays ask for attributes at any time.
+    """
+
+
 @dataclass(frozen=True)
 class Held:
     """A mixture, and the values of the attributes that say it.
@@ -86,6 +93,8 @@ class ParameterAttributes:
             others = [form for form in FORMS if name in FORMS and form not in by_hand]
             for follower in (*SHAPE, *self._MEASURED, *others):
                 vars(self).pop(follower, None)
+        if name == "means_":
+            self._forget_names(self.means_.shape[-1:])
 
     def _set_by_hand(self) -> list[str]:
         """Parameters that are not what the present mixture was derived from."""
@@ -96,8 +105,9 @@ class ParameterAttributes:
     if not TYPE_CHECKING:  # what is not declared stays an error to the type checker
 
         def __getattr__(self, name: str) -> Any:
-            if name in (*FORMS, *SHAPE, *self._MEASURED, *self._HISTORY) and self.__sklearn_is_fitted__():
-                self._mixture  # noqa: B018 - derives it
+            derived = ("_mixture", *FORMS, *SHAPE, *self._MEASURED, *self._HISTORY)
+            if name in derived and self.__sklearn_is_fitted__():
+                self._present()
                 if name in vars(self):
                     return vars(self)[name]
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -110,6 +120,9 @@ class ParameterAttributes:
     @property
     def _mixture(self) -> Mixture:
         """The mixture of the attributes, of an estimator that is fitted."""
+        return self._present()
+
+    def _present(self) -> Mixture:
         attributes, by_hand = vars(self), self._set_by_hand()
         if by_hand or not attributes.keys() >= {*PARAMETERS, *SHAPE, *self._MEASURED}:
             self._take_over(by_hand)
@@ -123,7 +136,7 @@ class ParameterAttributes:
         try:
             mixture = held.mixture if held and not by_hand else _mixture_of(attributes, by_hand, kind, held)
         except ValueError as error:
-            raise ValueError(f"fitted attributes that were set by hand are no mixture: {error}") from error
+            raise NoMixtureError(f"fitted attributes that were set by hand are no mixture: {error}") from error
         unknown = {name: copy(value) for name, value in (self._MEASURED | self._HISTORY).items()}
         kept = [name for name in unknown if name in attributes and not (by_hand and name in self._MEASURED)]
         follow = set(FORMS).difference(by_hand) if set(FORMS).intersection(by_hand) else ()
@@ -146,9 +159,13 @@ class ParameterAttributes:
         # Copies: attributes may be edited in place, a mixture may not.
         attributes |= {name: like(np.array(value), home) for name, value in values.items() if name not in keep}
         attributes |= {"n_components_": mixture.n_components, "n_features_in_": mixture.n_features}
-        if len(attributes.get("feature_names_in_", ())) != mixture.n_features:
-            attributes.pop("feature_names_in_", None)
+        self._forget_names((mixture.n_features,))
         attributes["_held"] = Held(mixture, {name: np.array(as_numpy(attributes[name])) for name in PARAMETERS})
+
+    def _forget_names(self, n_features: tuple[int, ...]) -> None:
+        """Names of columns are those of a fit, and go with their number."""
+        if np.shape(vars(self).get("feature_names_in_", ())) != n_features:
+            vars(self).pop("feature_names_in_", None)
 
 
 def _mixture_of(attributes: Mapping[str, Any], by_hand: Sequence[str], kind: str, held: Held | None) -> Mixture:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.models.covariance import is_positive
+from scoremix.models.covariance import are_positive
 from scoremix.models.mixture import Mixture
 
 WARM_UP = 10
@@ -57,7 +57,7 @@ class Coordinates:
         if not all(np.all(np.isfinite(part)) for part in (weights, means, values)):
             return None
         covariance = self._unit.covariance.with_values(values)
-        if not is_positive(covariance):
+        if not np.all(are_positive(covariance)):
             return None
         return Mixture(weights / weights.sum(), means, covariance)
 

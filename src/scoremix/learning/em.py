@@ -375,10 +375,10 @@ def fit(
             if acceleration is not None:
                 acceleration.reset()
             continue
-        if not np.isfinite(bound):
+        if not np.isfinite(bound) and bounds and not np.isfinite(bounds[-1]):  # an update may yet mend the first
             raise ValueError(
-                f"the log likelihood is {bound}, not a finite number: values are too large for squares of this "
-                "precision; scale the columns"
+                f"the log likelihood is {bound}, not a finite number: values are too large or too small for squares "
+                "of this precision; scale the columns"
             )
         change = bound - (bounds[-1] if bounds else previous)
         bounds.append(bound)

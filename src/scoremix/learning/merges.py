@@ -11,7 +11,7 @@ import numpy as np
 
 from scoremix.arrays import Floats, like, product
 from scoremix.learning.posterior import Ints, Posterior, batches
-from scoremix.models.covariance import LOG_2PI
+from scoremix.models.covariance import LOG_2PI, are_positive
 from scoremix.models.mixture import Mixture, joined
 
 NEAREST, OVERLAPPING = 4, 2
@@ -74,7 +74,8 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     Returns
     -------
     ndarray of shape (p,)
-        Nats per sample, over the rows that are most probably of one of the two.
+        Nats per sample, over the rows that are most probably of one of the two; infinite where the merged component has
+        no covariance but for rounding.
 
     Notes
     -----
@@ -83,6 +84,10 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     """
     rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
     pairs = merged(mixture, i, j)
+    if not np.all(sound := are_positive(pairs.covariance)):
+        costs = np.full(len(i), np.inf)
+        costs[sound] = merge_costs(posterior, i[sound], j[sound])
+        return costs
     d, k = mixture.n_features, mixture.n_components
     log_weight = np.log(pairs.weights) - 0.5 * (d * LOG_2PI + pairs.covariance.log_det(len(i), d))
     owner = np.argmax(shares, axis=1)

@@ -133,21 +133,25 @@ class CollapsedError(ValueError):
         )
 
 
-def is_positive(covariance: Covariance) -> bool:
-    """True where all covariances are positive definite beyond rounding.
+def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
+    """Which covariances are positive definite beyond rounding: shape (k,), or (1,) of tied ones.
 
     The square of a pivot is a variance given the features before it: below the rounding error of that feature's own
     variance, its sign is chance.
     """
     values = covariance.values
     if covariance.kind in ("diag", "spherical"):
-        return bool(np.all(values > 0))
-    d = values.shape[-1]
+        return np.asarray(np.all(values > 0, axis=tuple(range(1, values.ndim))))
+    return _have_pivots(values.reshape(-1, *values.shape[-2:]))
+
+
+def _have_pivots(matrices: Floats) -> NDArray[np.bool_]:
     try:
-        pivots = np.diagonal(np.linalg.cholesky(values), axis1=-2, axis2=-1)
+        pivots = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
-        return False
-    return bool(np.all(pivots**2 > d * np.finfo(np.float64).eps * np.diagonal(values, axis1=-2, axis2=-1)))
+        return np.zeros(1, bool) if len(matrices) == 1 else np.concatenate([_have_pivots(m[None]) for m in matrices])
+    least = matrices.shape[-1] * np.finfo(np.float64).eps * np.diagonal(matrices, axis1=1, axis2=2)
+    return np.asarray(np.all(pivots**2 > least, axis=1))
 
 
 def _typical(log_det: Floats) -> int:
