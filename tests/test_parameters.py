@@ -305,7 +305,7 @@ def test_names_of_columns_go_with_their_number():
     repr(model)
     model._repr_html_()
     model.covariances_ = np.tile(np.eye(3), (2, 1, 1))
-    assert np.isfinite(model.score(X.assign(c=1.0)))
+    assert np.isfinite(model.score(X.assign(c=1.0).to_numpy()))
     assert model.n_features_in_ == 3
 
 
