@@ -150,7 +150,7 @@ def _have_pivots(matrices: Floats) -> NDArray[np.bool_]:
         pivots = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
         return np.zeros(1, bool) if len(matrices) == 1 else np.concatenate([_have_pivots(m[None]) for m in matrices])
-    least = matrices.shape[-1] * np.finfo(np.float64).eps * np.diagonal(matrices, axis1=1, axis2=2)
+    least = 10 * matrices.shape[-1] * np.finfo(np.float64).eps * np.diagonal(matrices, axis1=1, axis2=2)
     return np.asarray(np.all(pivots**2 > least, axis=1))
 
 
