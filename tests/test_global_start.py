@@ -44,6 +44,7 @@ def found(means, centres):
     return len(set(np.argmin(np.linalg.norm(means[:, None] - centres, axis=2), axis=1)))
 
 
+@pytest.mark.scene  # seeds miss some in most data sets
 def test_all_clusters_of_a_grid_are_found_where_seeds_miss_some():
     seeds, plain = range(5), []
     for seed in seeds:
