@@ -6,8 +6,8 @@ Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.l
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
+from functools import partial
 from math import ceil, log, log10
 from typing import Any, Protocol, Self
 
@@ -24,13 +24,17 @@ from scoremix.estimators.inputs import (
     check_choice,
     check_number,
     check_parameters,
+    informative,
+    mean_log_density,
     moments_of,
     validated_samples,
     validated_sigma,
+    warn,
     warn_if_far,
 )
 from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.model_file import pack
+from scoremix.estimators.whole import all_or_nothing
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
 from scoremix.features import Hermite
@@ -50,7 +54,7 @@ from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
 from scoremix.samples.columns import Columns
-from scoremix.samples.source import ArraySource, Source
+from scoremix.samples.source import Source
 from scoremix.sampling.draw import draw
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
 from scoremix.storage import write_model
@@ -211,6 +215,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the score of the data at every noise level.
 
@@ -243,7 +248,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         check_parameters(self.get_params())
         X = validated_samples(self, X, reset=True)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
-        source = ArraySource(X, sample_weight)
+        source = informative(X, sample_weight, at_least=2)
         names = getattr(self, "feature_names_in_", None)
         is_general = self.covariance == "general"
         moments = moments_of(in_double(source) if is_general else source, names, needs_width=not is_general)
@@ -380,9 +385,9 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         float
             In nats per sample (per unit of weight).
         """
-        log_density = to_numpy(self.score_samples(X)).astype(np.float64)
-        weight = None if sample_weight is None else to_numpy(np.asarray(sample_weight))
-        return float(np.average(log_density, weights=weight))
+        X, _ = self._asked(X, 0.0)
+        log_density = partial(ladder_log_density, self.ladder_, floor=self.noise_floor_)
+        return mean_log_density(log_density, informative(X, sample_weight))
 
     def certificate(self, X: ArrayLike, *, random_state: Any = None) -> Certificate:
         """What the model is worth on new samples: integrated denoising loss, without knowing the truth.
@@ -566,11 +571,9 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         """Say so where learning stops at a noise level above 0."""
         if is_flat:
             self.noise_floor_ = float(self.noise_levels_[-1])
-            warnings.warn(
+            warn(
                 "X has no width in some direction (columns that determine each other, clusters on a plane or a line, "
-                f"equal rows): without noise there is no score, and learning stopped at sigma={self.noise_floor_:.3g}.",
-                UserWarning,
-                stacklevel=4,
+                f"equal rows): without noise there is no score, and learning stopped at sigma={self.noise_floor_:.3g}."
             )
 
     def _rank(self) -> int | None:

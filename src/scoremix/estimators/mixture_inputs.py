@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from scoremix.arrays import Array, Floats, as_floating, as_numpy, is_foreign, namespace, to_numpy
-from scoremix.estimators.inputs import check_choice, check_columns, check_number
+from scoremix.estimators.inputs import check_choice, check_columns, check_number, unmasked
 from scoremix.learning.seeding import n_distinct_rows
 from scoremix.models.covariance import Covariance, covariance_of
 from scoremix.models.mixture import Mixture
@@ -80,6 +80,7 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_
         If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
         `min_rows` rows, or does not fit the fitted columns.
     """
+    X = unmasked(X, allow_nan=allow_nan)
     if not is_foreign(X):
         x = validate_data(
             estimator,
