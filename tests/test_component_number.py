@@ -215,7 +215,7 @@ def test_repeated_rows_are_weights():
     weight = np.random.default_rng(0).integers(1, 3, len(x)).astype(float)
     weighted, repeated = fitted(x, sample_weight=weight), fitted(np.repeat(x, weight.astype(int), axis=0))
     assert weighted.n_components_ == repeated.n_components_ == 4
-    # Repeats are more rows than as much information by weights (6/7 of them here), and beside more rows priors count less.
+    # Repeats are more rows than their weights are effective ones (9/10), and beside more rows the prior counts less.
     assert weighted.score(x) == pytest.approx(repeated.score(x), abs=0.01)
 
 
