@@ -755,7 +755,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             wanted = self.n_components == "auto" or (found_here and self._is_scarce(source))
         else:
             wanted = self.covariance_prior == "shared"
-        return shared_prior(source, self.covariance_type) if wanted else None
+        return shared_prior(source, self.covariance_type, counting=self.n_components == "auto") if wanted else None
 
     def _is_start_given(self) -> bool:
         return any(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))
