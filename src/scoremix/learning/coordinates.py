@@ -96,8 +96,8 @@ class Coordinates:
         dense = mixture.covariances if kind != "tied" else mixture.covariances[:1]
         wide = self.loads @ dense @ self.loads.T
         new = np.setdiff1d(np.arange(d), self.kept)
-        typical = np.trace(dense, axis1=1, axis2=2)[:, None] / len(self.kept)
-        wide[:, new, new] += THIN * typical
+        # As thin for all components: else thinness would be for some of them.
+        wide[:, new, new] += THIN * float(np.median(np.trace(dense, axis1=1, axis2=2))) / len(self.kept)
         diagonal = np.diagonal(wide, axis1=1, axis2=2)
         values = {
             "full": wide,
