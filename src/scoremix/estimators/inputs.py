@@ -27,6 +27,9 @@ MOMENT_ROWS = 16384
 SCORE_ROWS = 16384
 """Rows per chunk when log densities are averaged."""
 
+LARGEST_LEVEL = 1e18
+"""Highest noise level: its square is a number in single precision."""
+
 PACKAGE = str(Path(__file__).parents[1])
 """Where the library's own files are."""
 
@@ -246,8 +249,8 @@ def validated_sigma(sigma: Any, n_rows: int) -> Floats:
     levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
     if levels.ndim > 0 and levels.shape != (n_rows,):
         raise ValueError(f"sigma has shape {levels.shape} for {n_rows} rows: give one number, or one per row.")
-    if not np.all(np.isfinite(levels)) or np.any(levels < 0):
-        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0.")
+    if not np.all((levels >= 0) & (levels <= LARGEST_LEVEL)):
+        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are numbers from 0 to {LARGEST_LEVEL:g}.")
     return levels
 
 
