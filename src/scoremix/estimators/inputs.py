@@ -30,6 +30,9 @@ SCORE_ROWS = 16384
 LARGEST_LEVEL = 1e18
 """Highest noise level: its square is a number in single precision."""
 
+LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
+"""Sums of squares of so large samples, and of one over these, are numbers in their precision."""
+
 PACKAGE = str(Path(__file__).parents[1])
 """Where the library's own files are."""
 
@@ -143,13 +146,50 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
     """
     X = unmasked(X, allow_nan=False)
     if not is_foreign(X):
-        return validate_data(estimator, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
+        x = validate_data(estimator, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
+        if reset:
+            check_squares(x)
+        return x
     if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
         raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
     if not bool(namespace(X).all(namespace(X).isfinite(X))):
         raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
     check_columns(estimator, X, reset=reset)
+    if reset:
+        check_squares(X)
     return X
+
+
+def check_squares(x: Array) -> None:
+    """Refuse samples that are too large or too close together for squares in their precision; NaN are none.
+
+    Raises
+    ------
+    ValueError
+        Naming a column.
+    """
+    largest = LARGEST_SINGLE if x.dtype == namespace(x).float32 else LARGEST_DOUBLE
+    if is_foreign(x):
+        xp = namespace(x)
+        held = ~xp.isnan(x)
+        low, high = (
+            to_numpy(reduce(xp.where(held, x, end), axis=0))
+            for reduce, end in (
+                (xp.min, xp.asarray(np.inf, dtype=x.dtype)),
+                (xp.max, xp.asarray(-np.inf, dtype=x.dtype)),
+            )
+        )
+    else:
+        low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    size = np.maximum(np.abs(low), np.abs(high))
+    small = (high > low) & (size < 1 / largest)
+    if np.any(size > largest) or np.any(small):
+        column = int(np.argmax(np.where(small, np.inf, size)))
+        raise ValueError(
+            f"column {column} of X has values up to {size[column]:.3g} in size, whose squares are no numbers of its "
+            "precision: scale the columns."
+        )
 
 
 def unmasked(X: Any, *, allow_nan: bool) -> Any:
