@@ -110,8 +110,13 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
     history_ : list of Record
         At most about 500 per stage, each with ``stage``, ``step``, ``noise_time``, ``loss``, ``gradient_norm`` and
         ``means``, as attributes and as keys; before the step was taken, and at the end of the stage.
+    n_components_ : int
+        Number of components k.
     n_iter_ : int
         Steps taken, of all stages.
+    converged_ : bool
+        Whether the last stage ended before its last step, because means moved by `tol` at most: where a step is
+        deterministic (`exact_gradient`, no batches).
     n_features_in_ : int
         Number of columns d.
     feature_names_in_ : ndarray of str
@@ -450,6 +455,8 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         self.covariances_, self.covariance_type_ = mixture.covariance.values, mixture.covariance.kind
         ends = {record.stage: record.step for record in history}
         self.n_iter_ = sum(ends.values())
+        last = len(stages := stages_of(self.noise_times, self.n_steps)) - 1
+        self.n_components_, self.converged_ = mixture.n_components, ends.get(last, 0) < stages[last].n_steps
         self._seal()
 
     def _restore(self, fitted: dict[str, Any]) -> None:
