@@ -373,7 +373,9 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         parts, cells = self._components, self._clusters
         if cells is not None:
             base = base_of(self.ladder_)
-            centers, weights = (cells.cells.centers, cells.cells.weights) if base is None else (base.means, base.weights)
+            centers, weights = (
+                (cells.cells.centers, cells.cells.weights) if base is None else (base.means, base.weights)
+            )
             variances = np.full(len(weights), self.noise_scale_**2)
             parts = Mixture(weights, centers, Spherical(variances, centers.shape[1]))
         assert parts is not None

@@ -146,7 +146,17 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
     """
     X = unmasked(X, allow_nan=False)
     if not is_foreign(X):
-        x = validate_data(estimator, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
+        x = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype="numeric",
+            ensure_all_finite="allow-nan",  # infinities are refused there
+            ensure_min_samples=2 if reset else 1,
+        )
+        check_nothing_is_missing(
+            x, "GaussianMixture(missing_values=numpy.nan) integrates such entries out; else remove or impute these rows"
+        )
         if reset:
             check_squares(x)
         return x
@@ -158,6 +168,22 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
     if reset:
         check_squares(X)
     return X
+
+
+def check_nothing_is_missing(x: NDArray[Any], advice: str) -> None:
+    """Refuse NaN.
+
+    Raises
+    ------
+    ValueError
+        With the advice.
+    """
+    if x.dtype.kind != "f":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_suspect = bool(np.isnan(x.sum()))  # needs no array as large as x
+    if is_suspect and np.isnan(x).any():
+        raise ValueError(f"Input X contains NaN: {advice}.")
 
 
 def check_squares(x: Array) -> None:
