@@ -14,7 +14,7 @@ import scoremix
 ROOT = Path(scoremix.__file__).parent
 
 FLOORS = (
-    "arrays paths terminal screen words learning models samples estimators.learnt",
+    "arrays paths terminal screen words learning models samples estimators.learnt estimators.schema",
     "noise features learning.shrinkage samples.source samples.formats",
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
     "samples.columns models.piecewise models.joint learning.warm_starts learning.selection"

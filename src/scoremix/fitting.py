@@ -14,6 +14,7 @@ from scoremix.samples.columns import Columns
 from scoremix.samples.files import read_table
 from scoremix.samples.formats import default_names
 from scoremix.screen import console, progress
+from scoremix.storage import model_path
 from scoremix.summary import summary
 from scoremix.terminal import plural
 
@@ -43,7 +44,7 @@ def fit_diffusion(
     figure : Path, optional
         Where to draw the fit.
     """
-    separate_output(output, data)
+    separate_output(model_path(output), data)
     if figure is not None:
         figure_ending(figure)
         separate_output(figure, data, output)
@@ -69,7 +70,7 @@ def fit_parameters(model: GaussianMixture | DDPMMixture, data: Path, output: Pat
     columns : list of str, optional
         All by default.
     """
-    separate_output(output, data)
+    separate_output(model_path(output), data)
     names, array = read_table(data, columns, allow_missing=isinstance(model, GaussianMixture))
     title = f"{data}: {plural(len(array), 'row')}"
     if with_holes := int(np.isnan(array).any(axis=1).sum()):

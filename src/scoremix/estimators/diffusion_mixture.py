@@ -486,12 +486,14 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced once the new one is complete.
+            Where to, such as ``"model.safetensors"``; an existing file is replaced once the new one is complete.
         columns : Columns, optional
             Names and units of the columns, for models of tables; those of the loaded file by default.
 
         Raises
         ------
+        ValueError
+            If the ending is that of another format, such as ``.pkl``.
         OSError
             If the file cannot be written.
         """

@@ -674,10 +674,12 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced once the new one is complete.
+            Where to, such as ``"model.safetensors"``; an existing file is replaced once the new one is complete.
 
         Raises
         ------
+        ValueError
+            If the ending is that of another format, such as ``.pkl``.
         OSError
             If the file cannot be written.
         """
