@@ -85,8 +85,9 @@ class Numbers:
             raise ValueError(f"{name} must hold {_WORDS[self.kind]}")
         self._measure(name, array.shape, sizes)
         high = sizes[self.high] - 1 if isinstance(self.high, str) else self.high
-        inside = (array >= self.low) & (array <= high)
-        if not np.all(inside | np.isnan(array) if self.may_be_nan else inside):
+        double = array.astype(np.float64)  # single precision does not know the largest number
+        inside = (double >= self.low) & (double <= high)
+        if not np.all(inside | np.isnan(double) if self.may_be_nan else inside):
             raise ValueError(f"{name} must lie between {self.low:g} and {high:g}")
         array = array.astype(self.kind)
         if self.law is not None and not self.law.holds(array):

@@ -4,21 +4,26 @@ A format is three small functions: the names of a file's columns, some of its co
 and the writing of an array. `FORMATS` has one entry per ending, so that a new format is one more entry.
 
 Decisions
-    * NPY files, and CSV files whose first row is all numbers, have no column names: they get `default_names`.
+    * NPY files, and CSV files whose first row is all numbers, have no column names: they get `default_names`. Quotes
+      that only the first row has make names of its numbers.
     * CSV files are read with every chosen column declared as float64. Guessing types from the first rows
-      would fail on files whose later rows look different. The first line tells comma, semicolon, tab apart.
+      would fail on files whose later rows look different. The beginning of a file tells its encoding, a line such as
+      ``sep=;`` and the delimiter that makes most numbers; whether the decimal mark is a comma only the whole can tell.
     * Missing entries become NaN; text is an error that names the column.
 """
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -67,68 +72,195 @@ def _reading(path: Path, label: str) -> Iterator[None]:
     """Turn what a reader raises on a malformed file into one sentence."""
     try:
         yield
-    except (pa.ArrowException, ValueError, EOFError, OSError) as error:
+    except (pa.ArrowException, csv.Error, ValueError, EOFError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is not a readable {label} file ({reason}): check or export it again") from error
 
 
 # CSV --------------------------------------------------------------------------------------------------------
 
+SAMPLE = 2**20
+"""Bytes of a CSV file that its dialect is read from, with its first `SAMPLE_ROWS` rows of numbers."""
+
+SAMPLE_ROWS = 100
+
+DELIMITERS = ",;\t|"
+
+COMPRESSIONS = {"": None, ".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+"""What follows .csv in a name, and how PyArrow calls it."""
+
+ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""Encodings by the marks that files begin with."""
+
+THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"
+"""What may be either a decimal comma or commas between thousands."""
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """How a CSV file is to be read.
+
+    Attributes
+    ----------
+    encoding, delimiter : str
+    names : list of str
+        Of its columns.
+    skip : int
+        Lines above the first row of numbers.
+    """
+
+    encoding: str
+    delimiter: str
+    names: list[str]
+    skip: int
+
+
+class _NotANumberError(ValueError):
+    """An entry is not a number where the decimal mark is the point, or the comma."""
+
+    def __init__(self, message: str, value: str) -> None:
+        super().__init__(message)
+        self.value = value
+
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        float(text.replace(",", ".", 1))
     except ValueError:
         return False
     return True
 
 
-def _csv_start(path: Path) -> tuple[str, list[str], bool]:
-    """Return the delimiter, the column names, and whether the first row holds them."""
-    with _reading(path, "CSV"), path.open("rb") as file:
-        # Only this line must be UTF-8: columns that are not chosen may hold anything.
-        line = file.readline().decode("utf-8-sig")
-    delimiter = max(",;\t", key=line.count)  # the first of equals: the comma
-    first = next(csv.reader([line], delimiter=delimiter), [])
-    if all(_is_number(entry) for entry in first):
-        return delimiter, default_names(len(first)), False
-    return delimiter, [entry.strip() for entry in first], True
+def _encoding(sample: bytes) -> str:
+    """Encoding by the mark at the start, or by the zeros that UTF-16 has in every other byte of digits."""
+    for mark, encoding in ENCODINGS.items():
+        if sample.startswith(mark):
+            return encoding
+    return {b"\0": "utf-16-be"}.get(sample[:1]) or {b"\0": "utf-16-le"}.get(sample[1:2], "utf-8")
 
 
-def _csv_names(path: Path) -> list[str]:
-    return _csv_start(path)[1]
+def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
+    """First rows that are not blank, and the number of lines down to the end of the first one."""
+    reader, rows, first = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [], 0
+    for row in reader:
+        if row:
+            first = first or reader.line_num
+            rows.append(row)
+        if len(rows) > SAMPLE_ROWS:
+            break
+    return rows, first
 
 
-def _csv_load(path: Path, positions: list[int]) -> Floats:
-    delimiter, names, has_header = _csv_start(path)
-    # Positions as names: they are unique whatever the file calls its columns.
-    unique = [str(index) for index in range(len(names))]
-    chosen = [unique[index] for index in positions]
+def _fit(text: str, delimiter: str) -> tuple[float, int]:
+    """Say how well a delimiter fits: mean share of numbers in rows as wide as the first, and that one's width."""
+    rows, _ = _rows(text, delimiter)
+    if not rows:
+        return 0.0, 0
+    width, below = len(rows[0]), rows[1:]
+    found = [sum(map(_is_number, row)) / width for row in below if len(row) == width]
+    return sum(found) / max(1, len(below)), width
+
+
+def _csv_dialect(path: Path, compression: str | None) -> _Dialect:
+    """Find out how a file is written, from its beginning."""
+    with _reading(path, "CSV"):
+        with pa.input_stream(str(path), compression=compression) as file:
+            sample = file.read(SAMPLE)
+        encoding = _encoding(sample)
+        text = sample.decode(encoding, errors="replace")
+        if len(sample) == SAMPLE:  # what was cut off is no row
+            text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
+        given = re.match(r'\s*"?sep=([^\w\s"]|\t)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
+        above = len(given[0].splitlines()) if given else 0
+        text = text[given.end() :] if given else text
+        # Blanks stand within names and beside numbers: they part columns only where nothing else does.
+        delimiter = given[1] if given else max(DELIMITERS, key=lambda mark: _fit(text, mark))
+        if not given and not _fit(text, delimiter)[0] and _fit(text, " ")[0]:
+            delimiter = " "
+        rows, skip = _rows(text, delimiter)
+        first = rows[0] if rows else []
+        if any("\ufffd" in entry for entry in first):
+            raise ValueError(f"its first line is no {encoding} text: save it as UTF-8")
+    lines = list(io.StringIO(text, newline=""))
+    # Names in quotes may be numbers, such as years; where all is quoted, quotes say nothing.
+    is_quoted = '"' in "".join(lines[:skip]) and not any('"' in line for line in lines[skip : skip + SAMPLE_ROWS])
+    if all(map(_is_number, first)) and not is_quoted:
+        return _Dialect(encoding, delimiter, default_names(len(first)), above)
+    return _Dialect(encoding, delimiter, [entry.strip() for entry in first], above + skip)
+
+
+def _csv_names(path: Path, compression: str | None) -> list[str]:
+    return _csv_dialect(path, compression).names
+
+
+def _csv_load(path: Path, positions: list[int], compression: str | None) -> Floats:
+    dialect = _csv_dialect(path, compression)
+    names = [dialect.names[index] for index in positions]
     try:
-        with _reading(path, "CSV"):
-            table = pa.csv.read_csv(
-                path,
-                read_options=pa.csv.ReadOptions(column_names=unique, skip_rows=int(has_header)),
-                parse_options=pa.csv.ParseOptions(delimiter=delimiter),
-                convert_options=pa.csv.ConvertOptions(
-                    include_columns=chosen, column_types=dict.fromkeys(chosen, pa.float64())
+        table = _csv_table(path, positions, compression, dialect, ".")
+    except _NotANumberError as error:
+        if "," not in error.value or "." in error.value:
+            raise
+        if dialect.delimiter != ";":  # which stands where the comma is the decimal mark
+            _check_decimal_comma(path, _csv_table(path, positions, compression, dialect, None), error.value)
+        table = _csv_table(path, positions, compression, dialect, ",")
+    return _from_arrow(path, table, names)
+
+
+def _csv_table(
+    path: Path, positions: list[int], compression: str | None, dialect: _Dialect, decimal: str | None
+) -> pa.Table:
+    """Read columns of numbers with a decimal mark, or of text without one."""
+    # Positions as names: they are unique whatever the file calls its columns.
+    unique = [str(index) for index in range(len(dialect.names))]
+    chosen = [unique[index] for index in positions]
+    kind = pa.string() if decimal is None else pa.float64()
+    try:
+        with _reading(path, "CSV"), pa.input_stream(str(path), compression=compression) as file:
+            return pa.csv.read_csv(
+                file,
+                pa.csv.ReadOptions(column_names=unique, skip_rows=dialect.skip, encoding=dialect.encoding),
+                pa.csv.ParseOptions(delimiter=dialect.delimiter),
+                pa.csv.ConvertOptions(
+                    include_columns=chosen,
+                    column_types=dict.fromkeys(chosen, kind),
+                    decimal_point=decimal or ".",
                 ),
             )
     except ValueError as error:
         wrong = re.search(r"In CSV column #(\d+): .*invalid value '(.*?)'", str(error), re.DOTALL)
         if wrong is None:
             raise
-        name, value = names[int(wrong[1])], wrong[2]
-        raise ValueError(f"{path}: column {name!r} holds {value!r}, which is not a number: {CHOOSE_COLUMNS}") from None
-    return _from_arrow(path, table, [names[index] for index in positions])
+        name, value = dialect.names[int(wrong[1])], wrong[2]
+        number = "a number" if decimal == "." else "a number with a decimal comma, as others in the file are"
+        message = f"{path}: column {name!r} holds {value!r}, which is not {number}: {CHOOSE_COLUMNS}"
+        raise _NotANumberError(message, value) from None
 
 
-def _csv_save(path: Path, names: list[str], array: Floats) -> None:
+def _check_decimal_comma(path: Path, table: pa.Table, value: str) -> None:
+    """Refuse commas that may as well stand between thousands, in all entries."""
+    for column in table.columns:
+        has_comma = pa.compute.match_substring(column, ",")
+        if pa.compute.any(pa.compute.and_not(has_comma, pa.compute.match_substring_regex(column, THOUSANDS))).as_py():
+            return
+    raise ValueError(f"{path} holds {value!r}, with a decimal comma or one between thousands: write decimal points")
+
+
+def _csv_save(path: Path, names: list[str], array: Floats, compression: str | None) -> None:
     # pyarrow quotes every name; Python's writer only those that need it.
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(names)
-    with path.open("ab") as file:
+    header = io.StringIO(newline="")
+    csv.writer(header, lineterminator="\n").writerow(names)
+    with pa.output_stream(str(path), compression=compression) as file:
+        file.write(header.getvalue().encode())
         pa.csv.write_csv(_to_arrow(names, array), file, pa.csv.WriteOptions(include_header=False))
+
+
+def _csv_format(compression: str | None) -> Format:
+    return Format(
+        partial(_csv_names, compression=compression),
+        partial(_csv_load, compression=compression),
+        partial(_csv_save, compression=compression),
+    )
 
 
 # Parquet and Arrow ------------------------------------------------------------------------------------------
@@ -224,7 +356,7 @@ def _npy_save(path: Path, names: list[str], array: Floats) -> None:
 
 _ARROW = Format(_arrow_names, _arrow_load, _arrow_save)
 FORMATS = {
-    ".csv": Format(_csv_names, _csv_load, _csv_save),
+    **{f".csv{ending}": _csv_format(compression) for ending, compression in COMPRESSIONS.items()},
     ".parquet": Format(_parquet_names, _parquet_load, _parquet_save),
     ".arrow": _ARROW,
     ".feather": _ARROW,
