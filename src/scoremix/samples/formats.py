@@ -183,7 +183,8 @@ def _csv_dialect(path: Path, compression: str | None) -> _Dialect:
             raise ValueError(f"its first line is no {encoding} text: save it as UTF-8")
     lines = list(io.StringIO(text, newline=""))
     # Names in quotes may be numbers, such as years; where all is quoted, quotes say nothing.
-    is_quoted = '"' in "".join(lines[:skip]) and not any('"' in line for line in lines[skip : skip + SAMPLE_ROWS])
+    below = lines[skip : skip + SAMPLE_ROWS]
+    is_quoted = '"' in "".join(lines[:skip]) and below and not any('"' in line for line in below)
     if all(map(_is_number, first)) and not is_quoted:
         return _Dialect(encoding, delimiter, default_names(len(first)), above)
     return _Dialect(encoding, delimiter, [entry.strip() for entry in first], above + skip)
