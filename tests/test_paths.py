@@ -1,9 +1,13 @@
 import os
 import re
+import stat
+import subprocess
+import sys
 
 import pytest
 
 from scoremix.paths import atomic_write, existing_file, writable_file
+from scoremix.samples.formats import FORMATS
 
 
 def test_a_finished_block_leaves_exactly_the_new_file(tmp_path):
@@ -42,6 +46,68 @@ def test_new_files_have_the_usual_permissions(tmp_path):
     with atomic_write(tmp_path / "out") as partial:
         partial.write_text("")
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
+    (tmp_path / "out").write_text("secret")
+    (tmp_path / "out").chmod(0o600)
+    with atomic_write(tmp_path / "out") as partial:
+        assert stat.S_IMODE(partial.stat().st_mode) == 0o600  # nobody reads it while it is written
+        partial.write_text("new")
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o600
+    assert (tmp_path / "out").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ö" * 127])
+def test_the_longest_names(tmp_path, name):
+    with atomic_write(tmp_path / name) as partial:
+        partial.write_text("new")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_an_error_of_the_system_names_the_file(tmp_path):
+    def fail():
+        with atomic_write(tmp_path / "out"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fail()
+    assert caught.value.filename == str(tmp_path / "out")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [*FORMATS, ".safetensors", ".png"])
+def test_a_full_disk_names_the_file(tmp_path, ending):
+    code = f"""
+import resource, signal, sys
+import numpy as np
+from scoremix import GaussianMixture
+from scoremix.samples.files import write_table
+from scoremix.terminal import exit_status
+def work():
+    path = {str(tmp_path / ("out" + ending))!r}
+    rows = np.random.default_rng(0).standard_normal((2000, 2))
+    if {ending!r} == ".png":
+        from matplotlib.figure import Figure
+        from scoremix.plots import save_figure
+        figure = Figure()
+        figure.add_subplot().plot(*rows.T)
+    model = GaussianMixture.from_parameters(np.full(2000, 1 / 2000), rows, np.ones(2000), "spherical")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    if {ending!r} == ".png":
+        save_figure(figure, path)
+    elif {ending!r} == ".safetensors":
+        model.save(path)
+    else:
+        write_table(path, ["a", "b"], rows)
+sys.exit(exit_status(work))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    line = rf"scoremix: {tmp_path / ('out' + ending)}: (File too large|\d+ requested and \d+ written): check the .*\n"
+    assert re.fullmatch(line, ended.stderr)
+    assert ended.returncode == 2
+    assert not os.listdir(tmp_path)
 
 
 def test_a_link_is_followed(tmp_path):

@@ -142,3 +142,17 @@ def test_no_file_an_empty_file_a_folder(tmp_path):
         read_model(tmp_path / "model")
     with pytest.raises(ValueError, match="is a folder"):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["g.pkl", "g.JOBLIB", "g.npz", "g.json", "g.csv", "folder.d/g.pt"])
+def test_names_that_promise_another_format(tmp_path, name):
+    ending = name[name.rindex(".") :]
+    with pytest.raises(ValueError, match=rf"models are no \{ending} files: give a name that ends in \.safetensors"):
+        write_model(tmp_path / name, "K", {}, {})
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["g", "g.safetensors", "g.model", "v1.2", ".g"])
+def test_names_that_promise_nothing_else(tmp_path, name):
+    write_model(tmp_path / name, "K", {"a": 1}, {})
+    assert read_model(tmp_path / name)[1] == {"a": 1}

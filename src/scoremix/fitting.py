@@ -44,7 +44,8 @@ def fit_diffusion(
     figure : Path, optional
         Where to draw the fit.
     """
-    separate_output(model_path(output), data)
+    separate_output(output, data)
+    model_path(output)
     if figure is not None:
         figure_ending(figure)
         separate_output(figure, data, output)
@@ -70,7 +71,8 @@ def fit_parameters(model: GaussianMixture | DDPMMixture, data: Path, output: Pat
     columns : list of str, optional
         All by default.
     """
-    separate_output(model_path(output), data)
+    separate_output(output, data)
+    model_path(output)
     names, array = read_table(data, columns, allow_missing=isinstance(model, GaussianMixture))
     title = f"{data}: {plural(len(array), 'row')}"
     if with_holes := int(np.isnan(array).any(axis=1).sum()):

@@ -126,8 +126,8 @@ def atomic_write(path: FilePath) -> Iterator[Path]:
         yield partial
         os.replace(partial, target)
     except OSError as error:
-        if not error.errno:
-            raise
+        if not error.errno:  # from NumPy, which counts bytes
+            raise OSError(f"{path}: {error}: check the free space") from error
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -124,8 +124,9 @@ class _NotANumberError(ValueError):
 
 
 def _is_number(text: str) -> bool:
+    """Tell a number, with a decimal point or a comma between digits: "1," is a number and a missing entry."""
     try:
-        float(text.replace(",", ".", 1))
+        float(re.sub(r"(?<=\d),(?=\d)", ".", text, count=1))
     except ValueError:
         return False
     return True
