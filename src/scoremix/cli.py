@@ -78,7 +78,9 @@ class _Sampler(StrEnum):
     probability_flow = "probability_flow"
 
 
-_Data = Annotated[Path, typer.Argument(metavar="DATA", help="A .csv, .csv.gz, .parquet, .arrow, .feather or .npy file.")]
+_Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A .csv, .csv.gz, .parquet, .arrow, .feather or .npy file.")
+]
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A file that scoremix fit wrote.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 _Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")]

@@ -153,13 +153,13 @@ def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
 
 
 def _fit(text: str, delimiter: str) -> tuple[float, int]:
-    """Say how well a delimiter fits: mean share of numbers in rows as wide as the first, and that one's width."""
+    """Say how well a delimiter fits: mean share of numbers in rows as wide as the first, and its width."""
     rows, _ = _rows(text, delimiter)
     if not rows:
         return 0.0, 0
-    width, below = len(rows[0]), rows[1:]
+    width, below = len(rows[0]), rows[1:] or rows
     found = [sum(map(_is_number, row)) / width for row in below if len(row) == width]
-    return sum(found) / max(1, len(below)), width
+    return sum(found) / len(below), width
 
 
 def _csv_dialect(path: Path, compression: str | None) -> _Dialect:
