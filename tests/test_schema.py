@@ -213,6 +213,15 @@ def test_numbers_of_types_that_numpy_does_not_have(tmp_path, capsys, dtype):
     assert "save" in refused(capsys, tmp_path / "model")
 
 
+@pytest.mark.parametrize("method", ["dpm", "probability_flow", "ancestral", "reverse_sde"])
+@pytest.mark.parametrize(("noise_scale", "sigmas"), [(11054587.0, None), (1.0, [2.0, 1.0, 1e-100])])
+def test_levels_far_below_the_noise_are_walked(tmp_path, method, noise_scale, sigmas):
+    metadata, header, arrays = contents("diffusion")
+    arrays["sigmas"] = arrays["sigmas"] if sigmas is None else np.array(sigmas)
+    model = load(write(tmp_path / "model", metadata, header | {"noise_scale": noise_scale}, arrays))
+    assert np.all(np.isfinite(model.sample(5, method=method, random_state=0)))
+
+
 def test_nothing_of_a_claimed_size_is_allocated(tmp_path):
     metadata, header, arrays = contents("diffusion-general-cells-hard")
     claims = {"level0.groups": np.array([0, 0, 0, 10**9]), "level0.degrees": np.array([0, 2000])}

@@ -4,11 +4,10 @@ A format is three small functions: the names of a file's columns, some of its co
 and the writing of an array. `FORMATS` has one entry per ending, so that a new format is one more entry.
 
 Decisions
-    * NPY files, and CSV files whose first row is all numbers, have no column names: they get `default_names`. Quotes
-      that only the first row has make names of its numbers.
+    * NPY files, and CSV files whose first row is all numbers, have no column names: they get `default_names`.
     * CSV files are read with every chosen column declared as float64. Guessing types from the first rows
-      would fail on files whose later rows look different. The beginning of a file tells its encoding, a line such as
-      ``sep=;`` and the delimiter that makes most numbers; whether the decimal mark is a comma only the whole can tell.
+      would fail on files whose later rows look different. `csv_dialect` tells how a file is written but for the
+      decimal mark: the point is tried first, then the comma.
     * Missing entries become NaN; text is an error that names the column.
 """
 
@@ -28,6 +27,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from scoremix.arrays import Floats
+from scoremix.samples.csv_dialect import SAMPLE, Dialect, dialect_of
 
 CHOOSE_COLUMNS = "choose columns of numbers (columns=..., on the command line --columns)"
 
@@ -79,40 +79,11 @@ def _reading(path: Path, label: str) -> Iterator[None]:
 
 # CSV --------------------------------------------------------------------------------------------------------
 
-SAMPLE = 2**20
-"""Bytes of a CSV file that its dialect is read from, with its first `SAMPLE_ROWS` rows of numbers."""
-
-SAMPLE_ROWS = 100
-
-DELIMITERS = ",;\t|"
-
 COMPRESSIONS = {"": None, ".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 """What follows .csv in a name, and how PyArrow calls it."""
 
-ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-"""Encodings by the marks that files begin with."""
-
 THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"
 """What may be either a decimal comma or commas between thousands."""
-
-
-@dataclass(frozen=True)
-class _Dialect:
-    """How a CSV file is to be read.
-
-    Attributes
-    ----------
-    encoding, delimiter : str
-    names : list of str
-        Of its columns.
-    skip : int
-        Lines above the first row of numbers.
-    """
-
-    encoding: str
-    delimiter: str
-    names: list[str]
-    skip: int
 
 
 class _NotANumberError(ValueError):
@@ -123,98 +94,38 @@ class _NotANumberError(ValueError):
         self.value = value
 
 
-def _is_number(text: str) -> bool:
-    """Tell a number, with a decimal point or a comma between digits: "1," is a number and a missing entry."""
-    try:
-        float(re.sub(r"(?<=\d),(?=\d)", ".", text, count=1))
-    except ValueError:
-        return False
-    return True
-
-
-def _encoding(sample: bytes) -> str:
-    """Encoding by the mark at the start, or by the zeros that UTF-16 has in every other byte of digits."""
-    for mark, encoding in ENCODINGS.items():
-        if sample.startswith(mark):
-            return encoding
-    return {b"\0": "utf-16-be"}.get(sample[:1]) or {b"\0": "utf-16-le"}.get(sample[1:2], "utf-8")
-
-
-def _rows(text: str, delimiter: str) -> tuple[list[list[str]], int]:
-    """First rows that are not blank, and the number of lines down to the end of the first one."""
-    reader, rows, first = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [], 0
-    for row in reader:
-        if row:
-            first = first or reader.line_num
-            rows.append(row)
-        if len(rows) > SAMPLE_ROWS:
-            break
-    return rows, first
-
-
-def _fit(text: str, delimiter: str) -> tuple[float, int]:
-    """Say how well a delimiter fits: mean share of numbers in rows as wide as the first, and its width."""
-    rows, _ = _rows(text, delimiter)
-    if not rows:
-        return 0.0, 0
-    width, below = len(rows[0]), rows[1:] or rows
-    found = [sum(map(_is_number, row)) / width for row in below if len(row) == width]
-    return sum(found) / len(below), width
-
-
-def _csv_dialect(path: Path, compression: str | None) -> _Dialect:
-    """Find out how a file is written, from its beginning."""
-    with _reading(path, "CSV"):
-        with pa.input_stream(str(path), compression=compression) as file:
-            sample = file.read(SAMPLE)
-        encoding = _encoding(sample)
-        text = sample.decode(encoding, errors="replace")
-        if len(sample) == SAMPLE:  # what was cut off is no row
-            text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
-        given = re.match(r'\s*"?sep=([^\w\s"]|\t)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE)
-        above = len(given[0].splitlines()) if given else 0
-        text = text[given.end() :] if given else text
-        # Blanks stand within names and beside numbers: they part columns only where nothing else does.
-        delimiter = given[1] if given else max(DELIMITERS, key=lambda mark: _fit(text, mark))
-        if not given and not _fit(text, delimiter)[0] and _fit(text, " ")[0]:
-            delimiter = " "
-        rows, skip = _rows(text, delimiter)
-        first = rows[0] if rows else []
-        if any("\ufffd" in entry for entry in first):
-            raise ValueError(f"its first line is no {encoding} text: save it as UTF-8")
-    lines = list(io.StringIO(text, newline=""))
-    # Names in quotes may be numbers, such as years; where all is quoted, quotes say nothing.
-    below = lines[skip : skip + SAMPLE_ROWS]
-    is_quoted = '"' in "".join(lines[:skip]) and below and not any('"' in line for line in below)
-    if all(map(_is_number, first)) and not is_quoted:
-        return _Dialect(encoding, delimiter, default_names(len(first)), above)
-    return _Dialect(encoding, delimiter, [entry.strip() for entry in first], above + skip)
+def _csv_dialect(path: Path, compression: str | None) -> tuple[Dialect, list[str]]:
+    """How a file is written, and the names of its columns."""
+    with _reading(path, "CSV"), pa.input_stream(str(path), compression=compression) as file:
+        dialect = dialect_of(file.read(SAMPLE))
+    names = [name.strip() for name in dialect.first]
+    return dialect, names if dialect.has_names else default_names(len(names))
 
 
 def _csv_names(path: Path, compression: str | None) -> list[str]:
-    return _csv_dialect(path, compression).names
+    return _csv_dialect(path, compression)[1]
 
 
 def _csv_load(path: Path, positions: list[int], compression: str | None) -> Floats:
-    dialect = _csv_dialect(path, compression)
-    names = [dialect.names[index] for index in positions]
+    dialect, names = _csv_dialect(path, compression)
+    read = partial(_csv_table, path, names, positions, compression, dialect)
     try:
-        table = _csv_table(path, positions, compression, dialect, ".")
+        table = read(".")
     except _NotANumberError as error:
         if "," not in error.value or "." in error.value:
             raise
         if dialect.delimiter != ";":  # which stands where the comma is the decimal mark
-            _check_decimal_comma(path, _csv_table(path, positions, compression, dialect, None), error.value)
-        table = _csv_table(path, positions, compression, dialect, ",")
-    return _from_arrow(path, table, names)
+            _check_decimal_comma(path, read(None), error.value)
+        table = read(",")
+    return _from_arrow(path, table, [names[index] for index in positions])
 
 
 def _csv_table(
-    path: Path, positions: list[int], compression: str | None, dialect: _Dialect, decimal: str | None
+    path: Path, names: list[str], positions: list[int], compression: str | None, dialect: Dialect, decimal: str | None
 ) -> pa.Table:
     """Read columns of numbers with a decimal mark, or of text without one."""
     # Positions as names: they are unique whatever the file calls its columns.
-    unique = [str(index) for index in range(len(dialect.names))]
+    unique = [str(index) for index in range(len(names))]
     chosen = [unique[index] for index in positions]
     kind = pa.string() if decimal is None else pa.float64()
     try:
@@ -233,7 +144,7 @@ def _csv_table(
         wrong = re.search(r"In CSV column #(\d+): .*invalid value '(.*?)'", str(error), re.DOTALL)
         if wrong is None:
             raise
-        name, value = dialect.names[int(wrong[1])], wrong[2]
+        name, value = names[int(wrong[1])], wrong[2]
         number = "a number" if decimal == "." else "a number with a decimal comma, as others in the file are"
         message = f"{path}: column {name!r} holds {value!r}, which is not {number}: {CHOOSE_COLUMNS}"
         raise _NotANumberError(message, value) from None
