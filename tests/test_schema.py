@@ -176,7 +176,8 @@ def test_headers_that_no_model_has(tmp_path, capsys, name, change, words):
     ("name", "change", "words"),
     [
         ("gaussian-full", {"tol": -1}, "tol=-1 is out of range"),
-        ("gaussian-full", {"execute": "rm"}, "unexpected keyword argument 'execute'"),
+        ("gaussian-full", {"execute": "rm"}, "GaussianMixture has no parameter 'execute'"),
+        ("ddpm-full", {"two\nlines": 1}, r"DDPMMixture has no parameter 'two\nlines'"),
         ("gaussian-full", {"random_state": "dice"}, "params.random_state must hold whole numbers"),
         ("gaussian-full", {"n_components": {}}, "n_components={} is out of range"),
         ("ddpm-identity", {"learning_rate": "fast"}, "learning_rate='fast' is out of range"),

@@ -119,7 +119,7 @@ def test_a_safetensors_file_of_another_program(tmp_path, metadata):
 
 
 def test_a_newer_file(tmp_path):
-    path = with_metadata(tmp_path / "model", format_version="2", library_version="9.1")
+    path = with_metadata(tmp_path / "model", format_version="2", library_version="9.1\n")
     with pytest.raises(
         ValueError, match=r"written by a newer scoremix \(9\.1, format 2; this one knows 1\): update scoremix"
     ):
@@ -127,7 +127,15 @@ def test_a_newer_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"header": "{"}, {"header": None}, {"header": "3"}, {"kind": None}, {"format_version": "one"}]
+    "changes",
+    [
+        {"header": "{"},
+        {"header": None},
+        {"header": "3"},
+        {"kind": None},
+        {"format_version": "one"},
+        {"format_version": "9" * 5000},
+    ],
 )
 def test_damaged_metadata(tmp_path, changes):
     with pytest.raises(ValueError, match="model is a damaged scoremix model: save or copy it again"):

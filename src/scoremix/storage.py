@@ -141,7 +141,7 @@ def _understood(source: Path, metadata: Mapping[str, str]) -> tuple[str, dict[st
     if not re.fullmatch("[0-9]{1,9}", format_version):
         raise damaged
     if int(format_version) > FORMAT_VERSION:
-        writer = metadata.get("library_version", "of unknown version")
+        writer = " ".join(metadata.get("library_version", "of unknown version").split())
         raise ValueError(
             f"{source} was written by a newer scoremix ({writer}, format {format_version}; "
             f"this one knows {FORMAT_VERSION}): update scoremix"

@@ -63,9 +63,11 @@ def load(path: FilePath) -> DiffusionMixture | GaussianMixture | DDPMMixture:
     estimator, unpacked, check = _KINDS[kind]
     try:
         params, fitted = unpacked(header, arrays)
+        if unknown := sorted(params.keys() - estimator().get_params()):
+            raise ValueError(f"{kind} has no parameter {unknown[0]!r}")
         model = estimator(**params)
         check(model.get_params())
-    except (ValueError, TypeError) as error:  # a parameter that the estimator does not have is a TypeError
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}: save the model again.") from error
     model._restore(fitted)
     if isinstance(model, DiffusionMixture) and model.columns_ is not None and model.columns_.is_standardized:
