@@ -125,11 +125,10 @@ def test_every_array_is_needed_and_none_may_be_nan(tmp_path, name):
     metadata, header, arrays = contents(name)
     for array, value in arrays.items():
         lacking = {other: values for other, values in arrays.items() if other != array}
-        is_optional = array.startswith("params.")
-        if not is_optional:
+        if not array.startswith("params."):
             with pytest.raises(ValueError, match=r"is damaged: .*(is missing|must lie)"):
                 load(write(tmp_path / "model", metadata, header, lacking))
-        if value.dtype.kind == "f" and array != "optimality" and not is_optional:
+        if value.dtype.kind == "f" and array != "optimality":
             with pytest.raises(ValueError, match=f"is damaged: {re.escape(array)} must lie between"):
                 load(write(tmp_path / "model", metadata, header, arrays | {array: value * np.nan}))
 
@@ -180,6 +179,10 @@ def test_headers_that_no_model_has(tmp_path, capsys, name, change, words):
         ("ddpm-full", {"two\nlines": 1}, r"DDPMMixture has no parameter 'two\nlines'"),
         ("gaussian-full", {"random_state": "dice"}, "params.random_state must hold whole numbers"),
         ("gaussian-full", {"n_components": {}}, "n_components={} is out of range"),
+        ("gaussian-full", {"means_init": {}}, "params.means_init must hold numbers"),
+        ("ddpm-identity", {"weights": [[[1]]]}, "params.weights has shape (1, 1, 1)"),
+        ("ddpm-identity", {"covariance": [0, None]}, "params.covariance must hold numbers"),
+        ("ddpm-identity", {"covariance": "round"}, "covariance='round' is not known"),
         ("ddpm-identity", {"learning_rate": "fast"}, "learning_rate='fast' is out of range"),
         ("diffusion", {"gates": "round"}, "params.gates must be 'soft' or 'hard'"),
         ("diffusion", {"correction_of": []}, "correction_of=[] is not known"),
@@ -200,6 +203,17 @@ def test_header_text_that_json_or_numbers_have_no_room_for(tmp_path, capsys, nam
     text = json.dumps(header | {"n_iter": 0}).replace('"n_iter": 0', f'"n_iter": {number}')
     path = write(tmp_path / "model", metadata, text, arrays)
     assert refused(capsys, path) == f"{path} is a damaged scoremix model: save or copy it again"
+
+
+@pytest.mark.parametrize("depth", [50, 200, 400, 600, 800, 900, 950, 980])
+@pytest.mark.parametrize("place", ["noise_times", "means_init", "n_steps", "batch_size"])
+def test_headers_that_are_deep_but_not_too_deep_for_json(tmp_path, place, depth):
+    metadata, header, arrays = contents("ddpm-identity")
+    header["params"][place] = 0
+    text = json.dumps(header).replace(f'"{place}": 0', f'"{place}": {"[" * depth}1{"]" * depth}')
+    with pytest.raises(ValueError, match=r"is (a )?damaged") as caught:
+        load(write(tmp_path / "model", metadata, text, arrays))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2"])

@@ -67,7 +67,7 @@ def load(path: FilePath) -> DiffusionMixture | GaussianMixture | DDPMMixture:
             raise ValueError(f"{kind} has no parameter {unknown[0]!r}")
         model = estimator(**params)
         check(model.get_params())
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}: save the model again.") from error
     model._restore(fitted)
     if isinstance(model, DiffusionMixture) and model.columns_ is not None and model.columns_.is_standardized:

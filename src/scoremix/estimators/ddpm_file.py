@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scoremix.estimators.mixture_inputs import COVARIANCE_TYPES
 from scoremix.estimators.schema import (
     Each,
+    Either,
     Maybe,
     Numbers,
     Schema,
@@ -41,6 +42,7 @@ KINDS: Schema = {"covariance_type": Text(COVARIANCE_TYPES)}
 DESCENT: Schema = {
     "params": Table(("noise_times", "n_steps")),
     "params.random_state": Maybe(count()),
+    **{f"params.{name}": Maybe(Either(Text(), Numbers("**"))) for name in MAYBE_ARRAYS},
     "noise_times": Each("T", Numbers("*", 0)),
     "feature_names": Maybe(Each("d", Text())),
     "history.stage": index("s", below="T"),

@@ -43,6 +43,7 @@ FIT: Schema = {
     "params": Table(("missing_values",)),
     "params.missing_values": Maybe(Text(("nan",))),
     "params.random_state": Maybe(count()),
+    **{f"params.{name}": Maybe(Numbers("***")) for name in STARTS},
     "converged": Numbers(kind=bool),
     "n_iter": count(),
     "n_batches": count(),

@@ -1,9 +1,9 @@
 """What a model file may hold: a declared entry for every name, checked in one place before anything is made of it.
 
 A schema is a table ``name: entry``. `Numbers` says type, shape, range and, where there is one, the law of an array or
-of a number of the header; `Text`, `Each`, `Row`, `Table` and `Maybe` make words, lists, objects and what may be left
-out. Shapes are written in letters, such as ``"k d"``: a letter stands for one size throughout a file, that of whoever
-shows it first. Arrays are as large as the file is; whatever is made of them has sizes that were found right here.
+of a number of the header; `Text`, `Each`, `Row`, `Table`, `Either` and `Maybe` make words, lists, objects and what may
+be left out. Shapes are written in letters, such as ``"k d"``: a letter stands for one size throughout a file, that of
+whoever shows it first. Arrays are as large as the file is; what is made of them has sizes that were found right here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Numbers:
     Attributes
     ----------
     shape : str
-        Letters and numbers with blanks between; ``""`` for a single number, ``"*"`` for one or a list.
+        Letters and numbers with blanks between; ``""`` for a single number. Stars, where no size is asked for, are the
+        most axes that there may be.
     low, high : float or str
         Range; a letter instead of `high` for an index below that size.
     kind : type
@@ -96,7 +97,7 @@ class Numbers:
 
     def _measure(self, name: str, shape: tuple[int, ...], sizes: Sizes) -> None:
         """Compare a shape with the sizes known, and note those that are new."""
-        if self.shape == "*" and len(shape) <= 1:
+        if set(self.shape) == {"*"} and len(shape) <= len(self.shape):
             return
         letters = self.shape.split()
         fits = len(shape) == len(letters)
@@ -179,6 +180,18 @@ class Maybe:
     def read(self, name: str, value: Any, sizes: Sizes) -> Any:
         """Check the entry where there is one."""
         return None if value is None else self.entry.read(name, value, sizes)
+
+
+@dataclass(frozen=True)
+class Either:
+    """Words, or else numbers."""
+
+    words: Text
+    numbers: Numbers
+
+    def read(self, name: str, value: Any, sizes: Sizes) -> Any:
+        """Check what there is."""
+        return (self.words if isinstance(value, str) else self.numbers).read(name, value, sizes)
 
 
 Schema = Mapping[str, Entry]
