@@ -594,6 +594,7 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("denoise mixture data.csv -o s.csv --sigma 1e160", "sigma=1e+160 is out of range"),
         ("denoise model data.csv -o s.csv --sigma 1e160", "sigma=1e+160 is out of range"),
         ("sample mixture -n 1000000000000000 -o s.csv", "not enough memory"),
+        (f"sample mixture -n 1{'0' * 20} -o s.csv", "--number"),
         (f"sample mixture -n 3 -o {'s' * 252}.csv", "File name too long"),
         ("fit missing.csv -o m --model gaussian", "missing.csv does not exist"),
         ("fit gaps.csv -o m --model ddpm", "gaps.csv: column 'a [m]' has 1 missing"),

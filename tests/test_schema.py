@@ -154,6 +154,7 @@ def test_every_array_is_needed_and_none_may_be_nan(tmp_path, name):
         ("ddpm-identity", {"noise_times": [1.5, [1, [2]]]}, "noise_times must hold numbers"),
         ("ddpm-identity", {"noise_times": [1.5]}, "history.stage must lie between 0 and 0"),
         ("diffusion", {"noise_scale": -1}, "noise_scale must lie between 0 and"),
+        ("diffusion", {"noise_scale": 1e-320}, "noise_scale must be 0 or at least 1e-100"),
         ("diffusion-rank", {"noise_scale": 0}, "noise_scale must be positive where frame.basis leaves directions out"),
         ("diffusion", {"reach": "far"}, "reach must hold numbers"),
         ("diffusion", {"feature_names": ["a", "b", "c"]}, "feature_names must be a list of 2 entries"),

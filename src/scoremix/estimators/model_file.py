@@ -56,7 +56,7 @@ FRAME: Schema = {
     "frame.mean": Numbers("d"),
     "frame.basis": axes("d r"),
     "frame.variances": Numbers("r", 0),
-    "noise_scale": Numbers(low=0),
+    "noise_scale": Numbers(low=0, law=Law(f"0 or at least {1 / LARGEST:g}", lambda s: bool(not s or s >= 1 / LARGEST))),
     "noise_floor": Maybe(Numbers(low=0)),
     "reach": Numbers(low=0),
     "feature_names": Maybe(Each("d", Text())),
