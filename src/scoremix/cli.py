@@ -140,7 +140,7 @@ _SigmaMin = Annotated[float | None, typer.Option(help="Lowest noise level. Chose
 _SigmaMax = Annotated[float | None, typer.Option(help="Highest noise level. Chosen by default.")]
 _Rank = Annotated[int | None, typer.Option(help="Dimension of the space that holds the centres. Chosen by default.")]
 _Figure = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the fit: a .png, .pdf or .svg file.")]
-_Number = Annotated[int, typer.Option("--number", "-n", min=1, max=2**48, help="How many samples.")]
+_Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many samples.")]
 _Method = Annotated[_Sampler, typer.Option(help="How samples are made.")]
 _Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the method. Chosen by default.")]
 _Sigma = Annotated[

@@ -469,7 +469,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             If an argument is out of range.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, integer=True)
+        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         check_choice("method", method, SAMPLERS)
         sigmas = self.noise_levels_
         if n_steps is not None:

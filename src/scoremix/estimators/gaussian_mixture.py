@@ -500,7 +500,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         try:
-            check_number("n_samples", n_samples, at_least=1, integer=True)
+            check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         except ValueError as error:
             raise ValueError(f"Invalid value for 'n_samples': {error}") from None
         seeds = self._seeds() if random_state is None else check_random_state(random_state)
