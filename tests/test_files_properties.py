@@ -30,7 +30,9 @@ from scoremix.using import load_with_columns
 NUMBERS = st.one_of(
     st.floats(),
     st.integers(-(2**63), 2**63 - 1),
-    st.sampled_from([0.0, -1.0, 1e-320, 1e-100, 1e-99, 1e99, 1e100, 1e101, -1e100, np.nan, np.inf, -np.inf, 1e308]),
+    st.sampled_from(
+        [0.0, -1.0, 1e-320, 1e-100, 1e-75, 1e74, 1e75, 1e149, 1e150, -1e75, np.nan, np.inf, -np.inf, 1e308]
+    ),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scoremix.estimators.mixture_inputs import COVARIANCE_TYPES
 from scoremix.estimators.schema import (
+    LARGEST,
     Each,
     Either,
     Maybe,
@@ -47,8 +48,8 @@ DESCENT: Schema = {
     "feature_names": Maybe(Each("d", Text())),
     "history.stage": index("s", below="T"),
     "history.step": count("s"),
-    "history.loss": Numbers("s"),
-    "history.gradient_norm": Numbers("s", 0),
+    "history.loss": Numbers("s", -(LARGEST**2), LARGEST**2),
+    "history.gradient_norm": Numbers("s", 0, LARGEST**2),
     "history.means": Numbers("s k d"),
 }
 

@@ -18,7 +18,7 @@ from scoremix.samples.source import Source
 FAR = 2.0
 """Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
 
-LARGEST_SIGMA = 1e100
+LARGEST_SIGMA = 1e75
 """Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still."""
 
 MOMENT_ROWS = 16384

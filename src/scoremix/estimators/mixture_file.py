@@ -54,7 +54,7 @@ FIT: Schema = {
     "optimality": Numbers("2", -np.inf, np.inf, may_be_nan=True),
 }
 
-LARGEST_OF = {"float32": 1e37, "float64": LARGEST}
+LARGEST_OF = {"float32": 1e18, "float64": LARGEST}
 """Attributes have the precision of the data."""
 
 

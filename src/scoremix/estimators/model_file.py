@@ -35,6 +35,7 @@ from scoremix.estimators.schema import (
     mixture,
     numbering,
     positive,
+    scale,
     shares,
 )
 from scoremix.features import MAX_FEATURES, Hermite
@@ -55,20 +56,20 @@ FRAME: Schema = {
     "params.random_state": Maybe(count()),
     "frame.mean": Numbers("d"),
     "frame.basis": axes("d r"),
-    "frame.variances": Numbers("r", 0),
-    "noise_scale": Numbers(low=0, law=Law(f"0 or at least {1 / LARGEST:g}", lambda s: bool(not s or s >= 1 / LARGEST))),
-    "noise_floor": Maybe(Numbers(low=0)),
+    "frame.variances": Numbers("r", 0, LARGEST**2),
+    "noise_scale": scale(),
+    "noise_floor": Maybe(scale()),
     "reach": Numbers(low=0),
     "feature_names": Maybe(Each("d", Text())),
     "sigmas": Numbers(
         "L", 1 / LARGEST, law=Law("decreasing", lambda levels: bool(np.all(np.diff(np.log(levels)) < 0)))
     ),
-    "denoising_loss": Numbers("L", 0),
+    "denoising_loss": Numbers("L", -(LARGEST**2), LARGEST**2),
     "base": Maybe(Text(("spherical", "full"))),
     "cells": Maybe(Text(("soft", "hard"))),
 }
 
-COLUMNS: Schema = {"names": Each("d", Text()), "location": Numbers("d"), "scale": positive("d")}
+COLUMNS: Schema = {"names": Each("d", Text()), "location": Numbers("d"), "scale": positive("d", LARGEST)}
 
 CLUSTERS: Schema = {
     "cell_centers": Numbers("K r"),
@@ -189,8 +190,9 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
     values, sizes = everything(header, arrays), Sizes()
     held = checked(FRAME, values, sizes)
     frame = Subspace(held["frame.mean"], held["frame.basis"], held["frame.variances"], float(held["noise_scale"]))
-    if not (frame.is_whole or frame.noise_scale):
-        raise ValueError("noise_scale must be positive where frame.basis leaves directions out")
+    floor = float(held["noise_floor"] or 0.0)
+    if not (frame.is_whole or frame.noise_scale or floor):
+        raise ValueError("noise_scale or noise_floor must be positive where frame.basis leaves directions out")
 
     def part(name: str, sizes: Sizes) -> Read:
         return lambda schema: checked(schema, values, sizes, f"{name}.")
@@ -210,7 +212,7 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
         "noise_levels_": held["sigmas"],
         "denoising_loss_": held["denoising_loss"],
         "noise_scale_": frame.noise_scale,
-        "noise_floor_": float(held["noise_floor"] or 0.0),
+        "noise_floor_": floor,
         "n_features_in_": frame.n_features,
         "columns_": None if columns is None else Columns(**columns),
         "_clusters": clusters,

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 1e100
-"""Largest number in a model, and its inverse the smallest that counts as positive: the distance of two such numbers in
-units of such a deviation, squared, is still a number in double precision."""
+LARGEST = 1e75
+"""Largest length, and its inverse the smallest that counts as positive; variances go to the squares. So the distance of
+two points in units of a deviation, squared, is still a number in double precision."""
 
 MAYBE_NONE = "s"
 """The letter of what there may be none of, such as steps; every other size is at least 1."""
@@ -243,13 +243,20 @@ def index(shape: str, below: str) -> Numbers:
     return Numbers(shape, 0, below, int)
 
 
+def scale() -> Numbers:
+    """A deviation, or 0 where there is none."""
+    return Numbers(
+        low=0, law=Law(f"0 or at least {1 / LARGEST:g}", lambda found: bool(not found or found >= 1 / LARGEST))
+    )
+
+
 def count(shape: str = "", low: int = 0, high: int = 2**62) -> Numbers:
     """Whole numbers, by default from 0 on."""
     return Numbers(shape, low, high, int)
 
 
-def positive(shape: str = "", largest: float = LARGEST) -> Numbers:
-    """Positive numbers."""
+def positive(shape: str = "", largest: float = LARGEST**2) -> Numbers:
+    """Positive numbers, variances by default."""
     return Numbers(shape, 1 / largest, largest)
 
 
@@ -263,7 +270,7 @@ def _is_orthonormal(basis: NDArray[Any]) -> bool:
     return r <= d and np.allclose(basis.T @ basis, np.eye(r), rtol=0, atol=1e-6)
 
 
-def matrices(shape: str, largest: float = LARGEST) -> Numbers:
+def matrices(shape: str, largest: float = LARGEST**2) -> Numbers:
     """Covariance matrices, in the last two axes."""
 
     def are_definite(found: NDArray[Any]) -> bool:
@@ -290,9 +297,9 @@ def numbering(shape: str) -> Numbers:
 def mixture(kind: str, d: str = "d", largest: float = LARGEST) -> Schema:
     """Parameters of a Gaussian mixture of a kind of covariances, in as many columns as the letter `d` says."""
     covariances = {
-        "full": matrices(f"k {d} {d}", largest),
-        "tied": matrices(f"{d} {d}", largest),
-        "diag": positive(f"k {d}", largest),
-        "spherical": positive("k", largest),
+        "full": matrices(f"k {d} {d}", largest**2),
+        "tied": matrices(f"{d} {d}", largest**2),
+        "diag": positive(f"k {d}", largest**2),
+        "spherical": positive("k", largest**2),
     }
     return {"weights": shares("k"), "means": Numbers(f"k {d}", -largest, largest), "covariances": covariances[kind]}
