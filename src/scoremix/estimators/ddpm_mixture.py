@@ -356,7 +356,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             If `n_samples` is not a whole number >= 1.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, integer=True)
+        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         seed = check_random_state(random_state).randint(2**31, size=4)
         return self._mixture.sample(int(n_samples), np.random.default_rng(seed))
 
@@ -377,10 +377,12 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced once the new one is complete.
+            Where to, such as ``"model.safetensors"``; an existing file is replaced once the new one is complete.
 
         Raises
         ------
+        ValueError
+            If the ending is that of another format, such as ``.pkl``.
         OSError
             If the file cannot be written.
         """

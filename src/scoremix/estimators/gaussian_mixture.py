@@ -494,7 +494,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         try:
-            check_number("n_samples", n_samples, at_least=1, integer=True)
+            check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         except ValueError as error:
             raise ValueError(f"Invalid value for 'n_samples': {error}") from None
         seeds = self._seeds() if random_state is None else check_random_state(random_state)
@@ -668,10 +668,12 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced once the new one is complete.
+            Where to, such as ``"model.safetensors"``; an existing file is replaced once the new one is complete.
 
         Raises
         ------
+        ValueError
+            If the ending is that of another format, such as ``.pkl``.
         OSError
             If the file cannot be written.
         """

@@ -21,14 +21,14 @@ from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
 FAR = 2.0
 """Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
 
+LARGEST_SIGMA = 1e75
+"""Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still."""
+
 MOMENT_ROWS = 16384
 """Rows per chunk when moments are taken."""
 
 SCORE_ROWS = 16384
 """Rows per chunk when log densities are averaged."""
-
-LARGEST_LEVEL = 1e18
-"""Highest noise level: its square is a number in single precision."""
 
 LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
 """Sums of squares of so large samples, and of one over these, are numbers in their precision."""
@@ -76,7 +76,7 @@ def check_number(
     """
     kind = Integral if integer else Real
     is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-    if is_number and np.isfinite(value) and above < value < below and at_least <= value <= at_most:
+    if is_number and -np.inf < value < np.inf and above < value < below and at_least <= value <= at_most:
         return
     bounds = [
         text
@@ -104,7 +104,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     check_choice("correction_of", params["correction_of"], ("mixture", "nothing"))
     check_choice("gates", params["gates"], ("soft", "hard"))
     if params["noise_scale"] != "auto":
-        check_number("noise_scale", params["noise_scale"], above=0)
+        check_number("noise_scale", params["noise_scale"], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
     if params["degree"] != "auto":
         check_number("degree", params["degree"], at_least=1, integer=True)
     check_number("n_levels", params["n_levels"], at_least=2, integer=True)
@@ -114,7 +114,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     check_number("verbose", params["verbose"], at_least=0)
     for name in ("sigma_min", "sigma_max"):
         if params[name] is not None:
-            check_number(name, params[name], above=0)
+            check_number(name, params[name], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
     check_together(params)
 
 
@@ -310,13 +310,15 @@ def validated_sigma(sigma: Any, n_rows: int) -> Floats:
     Raises
     ------
     ValueError
-        If a level is negative or not finite, or there is neither one nor one per row.
+        If a level is negative, not finite or beyond `LARGEST_SIGMA`, or there is neither one nor one per row.
     """
     levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
     if levels.ndim > 0 and levels.shape != (n_rows,):
         raise ValueError(f"sigma has shape {levels.shape} for {n_rows} rows: give one number, or one per row.")
-    if not np.all((levels >= 0) & (levels <= LARGEST_LEVEL)):
-        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are numbers from 0 to {LARGEST_LEVEL:g}.")
+    if not np.all((levels >= 0) & (levels <= LARGEST_SIGMA)):
+        raise ValueError(
+            f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0 and <= {LARGEST_SIGMA:g}."
+        )
     return levels
 
 
