@@ -311,7 +311,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             If X does not fit the fitted columns, or sigma is negative or of the wrong shape.
         """
         x = self._asked(X)
-        return self._mixture.score(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.score(x, validated_sigma(sigma, x))
 
     def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
         """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
@@ -331,7 +331,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             In the library of X.
         """
         x = self._asked(X)
-        return self._mixture.denoise(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.denoise(x, validated_sigma(sigma, x))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Floats, NDArray[np.int64]]:
         """Draw independent samples, in random order.

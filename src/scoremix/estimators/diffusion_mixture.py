@@ -695,7 +695,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         """Validate points and noise levels that a fitted model is asked at; warn where it has seen nothing."""
         check_is_fitted(self)
         Y = as_floating(validated_samples(self, Y, reset=False))
-        levels = np.maximum(validated_sigma(sigma, int(Y.shape[0])), self.noise_floor_)
+        levels = np.maximum(validated_sigma(sigma, Y), self.noise_floor_)
         warn_if_far(Y, levels, self.ladder_.frame.mean, self._reach)
         return Y, float(levels) if levels.ndim == 0 else like(levels, Y)
 

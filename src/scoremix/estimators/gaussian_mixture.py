@@ -523,7 +523,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             If X does not fit the fitted columns or has NaN, or sigma is negative or of the wrong shape.
         """
         x = self._asked(X, allow_nan=False)
-        return self._mixture.score(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.score(x, validated_sigma(sigma, x))
 
     def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
         """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
@@ -543,7 +543,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             In the library of X.
         """
         x = self._asked(X, allow_nan=False)
-        return self._mixture.denoise(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.denoise(x, validated_sigma(sigma, x))
 
     def impute(self, X: ArrayLike) -> Array:
         """Replace missing values by their expectation given the rest of the row.

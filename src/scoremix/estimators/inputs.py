@@ -24,6 +24,9 @@ FAR = 2.0
 LARGEST_SIGMA = 1e75
 """Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still."""
 
+LARGEST_SINGLE_SIGMA = 1e18
+"""Largest noise level of samples in single precision."""
+
 MOMENT_ROWS = 16384
 """Rows per chunk when moments are taken."""
 
@@ -304,21 +307,21 @@ def check_columns(estimator: Any, X: Array, *, reset: bool) -> None:
         )
 
 
-def validated_sigma(sigma: Any, n_rows: int) -> Floats:
-    """Noise levels as numbers, of shape () or (n_rows,).
+def validated_sigma(sigma: Any, x: Array) -> Floats:
+    """Noise levels of the rows x (n, d) as numbers, of shape () or (n,).
 
     Raises
     ------
     ValueError
-        If a level is negative, not finite or beyond `LARGEST_SIGMA`, or there is neither one nor one per row.
+        If a level is negative, not finite or beyond what has a square in the precision of x, or there is neither one
+        nor one per row.
     """
+    n_rows, largest = int(x.shape[0]), LARGEST_SINGLE_SIGMA if x.dtype == namespace(x).float32 else LARGEST_SIGMA
     levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
     if levels.ndim > 0 and levels.shape != (n_rows,):
         raise ValueError(f"sigma has shape {levels.shape} for {n_rows} rows: give one number, or one per row.")
-    if not np.all((levels >= 0) & (levels <= LARGEST_SIGMA)):
-        raise ValueError(
-            f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0 and <= {LARGEST_SIGMA:g}."
-        )
+    if not np.all((levels >= 0) & (levels <= largest)):
+        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0 and <= {largest:g}.")
     return levels
 
 
