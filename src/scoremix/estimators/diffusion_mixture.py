@@ -50,6 +50,7 @@ from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
 from scoremix.samples.columns import Columns
+from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import ArraySource, Source
 from scoremix.sampling.draw import draw
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
@@ -67,6 +68,7 @@ STEP = 0.25
 """Largest step of a sampler in log sigma: with twice as long ones narrow clusters in wide data come out blurred."""
 
 
+@on_one_blas_thread
 class DiffusionMixture(LearntAttributes, BaseEstimator):
     """Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 

@@ -60,7 +60,7 @@ from scoremix.learning.shrinkage import ENOUGH_ROWS
 from scoremix.learning.stepwise import Running
 from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
-from scoremix.samples.reduce import accumulate
+from scoremix.samples.reduce import accumulate, on_one_blas_thread
 from scoremix.samples.source import ArraySource, Chunk, Source
 from scoremix.storage import write_model
 
@@ -76,6 +76,7 @@ FIRST_BATCH_PASSES = 10
 """Most EM passes over the first batch of a stream: enough to leave the seeds, too few to fit that batch's noise."""
 
 
+@on_one_blas_thread
 class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     """Gaussian mixture by expectation maximisation: parameters, clusters, density, score.
 

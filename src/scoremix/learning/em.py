@@ -202,9 +202,7 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     first = next(iter(source.chunks(1))).x
     joint = mixture.joint(itemsize_of(first))
     k, p = mixture.n_components, mixture.covariance.n_sums(mixture.n_features)
-    n_threads = n_threads or available_threads()
-    if source.n_rows * k * p <= SMALL_WORK:
-        n_threads = 1
+    n_threads = 1 if source.n_rows * k * p <= SMALL_WORK else n_threads or available_threads()
     numbers = CHUNK_NUMBERS if n_threads == 1 else THREADED_CHUNK_NUMBERS
     # Stacked factors are walked component by component: twice the rows make these short calls longer.
     width = k * mixture.n_features // 2 + k if joint.is_stacked else k + p
