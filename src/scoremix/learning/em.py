@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, namespace, product, to_numpy
+from scoremix.arrays import Array, Floats, indices_like, namespace, product, to_numpy
 from scoremix.learning.acceleration import Acceleration
 from scoremix.models.covariance import Covariance, Tied
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
@@ -40,6 +40,9 @@ MIN_CHUNK, MAX_CHUNK = 512, 16384
 
 FEW_FRAMES = 8
 """Sums are kept for so many frames; with more, every chunk is brought to the means, which takes time but no memory."""
+
+NOTHING = {8: 1e-18, 4: 1e-9}
+"""Shares of points, by bytes of a number, that change no sum of those of a component beyond rounding."""
 
 SMALL_WORK = 2**24
 """Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other."""
@@ -171,12 +174,16 @@ def _double(x: Array) -> Floats:
 
 
 def _sums_by_component(shares: Array, phi: Array) -> Floats:
-    """Packed sums without the products of coordinates: a symmetric product per component."""
-    rows, columns = np.triu_indices(phi.shape[0] - 1)
-    second, roots = [], namespace(phi).sqrt(shares)
+    """Sums without the products of coordinates: a symmetric product per component, of the points it has."""
+    xp, second, least = namespace(phi), [], NOTHING[itemsize_of(phi)]
     for k in range(shares.shape[0]):
-        half = phi[1:, :] * roots[k : k + 1, :]
-        second.append(_double(product(half, half.T))[rows, columns])
+        x, share = phi[1:, :], shares[k, :]
+        mine = np.flatnonzero(to_numpy(share) > least)
+        if 2 * len(mine) < x.shape[1]:
+            at = indices_like(mine, phi)
+            x, share = xp.take(x, at, axis=1), xp.take(share, at)
+        half = x * xp.sqrt(share)[None, :]
+        second.append(_double(product(half, half.T)).ravel())
     return np.concatenate([_double(product(shares, phi.T)), np.array(second)], axis=1)
 
 
