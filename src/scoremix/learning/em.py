@@ -156,7 +156,7 @@ def _second_product(
         common[part.frame] = second_moment(phi[1 : d + 1, :], weight)
     if joint.is_stacked:
         shares *= scale[None, :]
-        return {part.frame: _sums_by_component(shares, phi)}, common
+        return {part.frame: sums_by_component(shares, phi)}, common
     if phi.shape[0] < shares.shape[0]:
         phi *= scale[None, :]  # whichever is smaller
     else:
@@ -173,7 +173,7 @@ def _double(x: Array) -> Floats:
     return to_numpy(x).astype(np.float64, copy=False)
 
 
-def _sums_by_component(shares: Array, phi: Array) -> Floats:
+def sums_by_component(shares: Array, phi: Array) -> Floats:
     """Sums without the products of coordinates: a symmetric product per component, of the points it has."""
     xp, second, least = namespace(phi), [], NOTHING[itemsize_of(phi)]
     for k in range(shares.shape[0]):

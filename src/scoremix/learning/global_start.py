@@ -173,7 +173,8 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     rows, scale, origin = standardised(rows, kind)
     local = mixture.scaled(1 / scale, -origin / scale)
     variances = np.trace(local.covariances, axis1=1, axis2=2) / d
-    rows = rows.single() if variances.min() > RESOLUTION else rows
+    widths = variances if kind in ("diag", "spherical") else np.linalg.eigvalsh(local.covariance.values)
+    rows = rows.single() if widths.min() > RESOLUTION else rows
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding(rows.x))
     offers = Offers.of(
         Search(rows, REG * float(np.median(variances)), SharedShape(kind, d, ghosts)),
@@ -222,8 +223,16 @@ def search_on(rows: Rows, centers: Floats, kind: str) -> Search:
     typical, smallest = typical_variance(rows.x, centers)
     typical = max(typical, 1e-12)
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * typical, 1.0, rounding(rows.x))
-    rows = rows.single() if smallest > RESOLUTION else rows
+    if smallest > RESOLUTION and (kind not in ("full", "tied") or least_width(rows, centers) > RESOLUTION):
+        rows = rows.single()
     return Search(rows, REG * typical, SharedShape(kind, d, ghosts))
+
+
+def least_width(rows: Rows, centers: Floats) -> float:
+    """Variance of standardised rows within the cells of centres, in the direction in which it is least."""
+    labels = np.argmax(product(rows.x, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
+    local = rows.x - centers[labels]
+    return float(np.linalg.eigvalsh(product(local.T, local))[0]) / len(local)
 
 
 def annealed_centers(rows: Rows, n_components: int, variance: float, rng: np.random.Generator) -> Floats:
