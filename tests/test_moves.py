@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scoremix.learning.global_start import search_on, standardised
+from scoremix.learning.coordinates import Coordinates
+from scoremix.learning.global_start import search_on
 from scoremix.learning.moves import LEAST_GAIN, PROMISING, Offers, with_split
 from scoremix.learning.posterior import Rows
 from scoremix.learning.seeding import mixture_of_cells
@@ -22,6 +23,12 @@ def clusters(n=900, seed=0, weighted=False, centres=CENTRES):
     x = centres[label] + rng.standard_normal((n, 2))
     weight = rng.integers(1, 4, n).astype(float) if weighted else np.ones(n)
     return Rows(x, weight), label
+
+
+def standardised(rows, kind):
+    """Rows as a search sees them, with the scale and the origin."""
+    coordinates = Coordinates.of(rows, kind)
+    return coordinates.rows(rows), coordinates.scale, coordinates.origin
 
 
 def trapped(kind, weighted=False):

@@ -187,7 +187,7 @@ def test_a_crude_base_is_corrected_and_a_right_one_left_alone():
     fits = learn_corrections(source, crude, sigmas, 0.0, ONE, lambda level, _: seen.append(level))
     before, after = score_errors(truth, crude, fits, sigmas)
     assert seen == list(range(6))
-    assert after < 0.25 * before
+    assert after < 0.5 * before
     fits = learn_corrections(source, right, sigmas, 0.0, ONE)
     # The exact truth is its own limit: what is added is error, at most the bar for the base at 5e4 rows, times 5.
     assert score_errors(truth, right, fits, sigmas)[1] < 2.5e-4

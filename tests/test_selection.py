@@ -70,6 +70,7 @@ def test_columns_are_leading_features_of_every_cell():
     assert system.columns(np.array([0, 2, 1])).tolist() == [0, *range(6, 12), *range(12, 15)]
 
 
+@pytest.mark.scene  # elsewhere chance may speak for more
 def test_what_is_linear_in_the_weights_needs_degree_0():
     matrix, sizes = design(3, 3)
     target = np.array([[1.0, -2.0, 3.0], [0.5, 1.0, -1.0]]) @ matrix[:, 0] + noise(600)

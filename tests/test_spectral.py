@@ -107,7 +107,7 @@ def test_the_fixed_point_of_em_is_stationary(separation, tolerance):
 
 def five(n=50_000, seed=0):
     rng = np.random.default_rng(seed)
-    means, weights = 3 * rng.standard_normal((5, 8)), np.array([0.1, 0.15, 0.2, 0.25, 0.3])
+    means, weights = 6 * np.eye(5, 8) + 2, np.array([0.1, 0.15, 0.2, 0.25, 0.3])
     truth = Mixture(weights, means, Spherical(np.ones(5), 8))
     return truth, truth.sample(n, rng)[0]
 

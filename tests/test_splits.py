@@ -91,7 +91,9 @@ def test_small_batches_and_single_precision_give_the_same_gains(kind, monkeypatc
     again = gains(x, mixture, rows=rows)
     if kind != "tied":
         np.testing.assert_allclose(again.gain, whole.gain, atol=1e-9)
-        np.testing.assert_allclose(again.first.means, whole.first.means, atol=1e-7)
+        for combine in (np.add, lambda a, b: np.abs(a - b)):  # which half is the first is up to the sign of an axis
+            ours, theirs = (combine(found.first.means, found.second.means) for found in (again, whole))
+            np.testing.assert_allclose(ours, theirs, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -161,8 +163,9 @@ def test_two_clusters_gain_on_held_out_rows(kind):
         mixture = Mixture(mixture.weights, mixture.means, covariance_of("tied", np.eye(3), 3))
     fold = np.random.default_rng(0).integers(0, 2, len(x)).astype(float)
     found = gains(x, mixture, fold=fold)
-    # Half of the rows are enough for these clusters: what is lost is about the number of parameters over n.
-    assert found.held_out[0] == pytest.approx(found.gain[0], abs=0.03)
+    # Half of the rows are enough for these clusters: what is lost is about the number of parameters over n. With a tied
+    # matrix of unit width, means of halves of one component 8 wide are .16 apart: .013 nats, times chi-squared.
+    assert found.held_out[0] == pytest.approx(found.gain[0], abs=0.15 if kind == "tied" else 0.03)
 
 
 def test_held_out_gains_are_those_of_two_fits_to_halves():

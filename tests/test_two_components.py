@@ -95,7 +95,7 @@ def test_it_is_the_average_of_many_draws(kind, d):
     )
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     assert np.all(np.abs(values.mean(axis=0) - truth[0]) < 4 * error + 1e-12)
-    assert np.all(error[1:] < 0.1 * np.abs(truth[0, 1:]).max())  # the test has power
+    assert np.all(error[1:] < 0.2 * np.abs(truth[0, 1:]).max())  # the test has power
 
 
 @pytest.mark.parametrize("length", [0.0, 0.5, 3.0])

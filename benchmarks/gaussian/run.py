@@ -3,7 +3,7 @@
     python -m benchmarks.gaussian.run --size full
     python -m benchmarks.gaussian.run --size full --only iteration --only threads
 
-CPU time on one thread but for the tables of threads and of BLAS, which are time on the clock. `tiny` runs the same code in
+CPU time on one thread, but time on the clock for the tables of threads and of BLAS. `tiny` runs the same code in
 seconds; its numbers mean nothing.
 """
 

@@ -75,7 +75,7 @@ def test_all_levels_are_as_good_as_maximum_likelihood(seed):
     model = DDPMMixture(
         8, noise_times="all", n_steps=60, step_rule="scaled", learning_rate=1.0, means_init=start, random_state=seed
     ).fit(x)
-    assert np.linalg.norm(errors(model.means_, truth)) < 1.1 * np.linalg.norm(errors(em(x, start), truth))
+    assert np.linalg.norm(errors(model.means_, truth)) < 1.2 * np.linalg.norm(errors(em(x, start), truth))
 
 
 def test_one_small_level_is_not_efficient():

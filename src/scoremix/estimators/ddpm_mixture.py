@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import Array, Floats, as_floating, to_numpy
+from scoremix.arrays import Array, Floats, as_floating
 from scoremix.estimators.ddpm_file import pack_descent
 from scoremix.estimators.ddpm_inputs import (
     LEARNT,
@@ -30,9 +30,10 @@ from scoremix.estimators.ddpm_inputs import (
     start_weights,
 )
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.inputs import check_number, validated_samples, validated_sigma
+from scoremix.estimators.inputs import check_number, informative, mean_log_density, validated_samples, validated_sigma
 from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.mixture_inputs import check_distinct_rows, check_rows_suffice
+from scoremix.estimators.whole import all_or_nothing
 from scoremix.learning.descent import KnownCovariance, LearntCovariance, Record, descend
 from scoremix.learning.descent_starts import start_means, within
 from scoremix.learning.spectral import top_subspace
@@ -111,8 +112,13 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
     history_ : list of Record
         At most about 500 per stage, each with ``stage``, ``step``, ``noise_time``, ``loss``, ``gradient_norm`` and
         ``means``, as attributes and as keys; before the step was taken, and at the end of the stage.
+    n_components_ : int
+        Number of components k.
     n_iter_ : int
         Steps taken, of all stages.
+    converged_ : bool
+        Whether the last stage ended before its last step, because means moved by `tol` at most: where a step is
+        deterministic (`exact_gradient`, no batches).
     n_features_in_ : int
         Number of columns d.
     feature_names_in_ : ndarray of str
@@ -176,6 +182,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         self.tol = tol
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the parameters.
 
@@ -203,10 +210,12 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         check_ddpm_parameters(self.get_params())
         x = as_floating(validated_samples(self, X, reset=True))
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
-        check_rows_suffice(ArraySource(x, sample_weight), int(self.n_components))
-        check_distinct_rows(ArraySource(x, sample_weight), int(self.n_components))
-        units, means = self._units(ArraySource(x, sample_weight), rng)
-        source = ArraySource(units.encode(x), sample_weight)
+        source = informative(x, sample_weight, at_least=2)
+        check_rows_suffice(source, int(self.n_components))
+        check_distinct_rows(source, int(self.n_components))
+        units, means = self._units(source, rng)
+        whole = next(source.chunks(source.n_rows))
+        source = ArraySource(units.encode(whole.x), whole.weight)
         mixture, history = self._descend(source, self._start(source, rng) if means is None else means, rng)
         k, d = mixture.means.shape
         learnt = mixture.covariance if self._is_learnt() else None
@@ -281,10 +290,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         float
             In nats per sample (per unit of weight).
         """
-        x = self._asked(X)
-        chunk = next(ArraySource(x, sample_weight).chunks(int(x.shape[0])))
-        log_density = to_numpy(self._mixture.log_density(x))
-        return float(np.average(log_density, weights=None if chunk.weight is None else to_numpy(chunk.weight)))
+        return mean_log_density(self._mixture.log_density, informative(self._asked(X), sample_weight))
 
     def score_function(self, X: ArrayLike, sigma: ArrayLike = 0.0) -> Array:
         """Gradient of the log density of the mixture with noise `sigma` added.
@@ -451,6 +457,8 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         self.covariances_, self.covariance_type_ = mixture.covariance.values, mixture.covariance.kind
         ends = {record.stage: record.step for record in history}
         self.n_iter_ = sum(ends.values())
+        last = len(stages := stages_of(self.noise_times, self.n_steps)) - 1
+        self.n_components_, self.converged_ = mixture.n_components, ends.get(last, 0) < stages[last].n_steps
         self._seal()
 
     def _restore(self, fitted: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.l
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
+from functools import partial
 from math import ceil, log, log10
 from typing import Any, Protocol, Self
 
@@ -24,13 +24,17 @@ from scoremix.estimators.inputs import (
     check_choice,
     check_number,
     check_parameters,
+    informative,
+    mean_log_density,
     moments_of,
     validated_samples,
     validated_sigma,
+    warn,
     warn_if_far,
 )
 from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.model_file import pack
+from scoremix.estimators.whole import all_or_nothing
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
 from scoremix.features import Hermite
@@ -44,6 +48,7 @@ from scoremix.learning.moments import Moments
 from scoremix.learning.noise_scale import ROWS, local_noise_scale
 from scoremix.learning.residual_regression import Correcting
 from scoremix.learning.score_regression import Settings, learn_ladder
+from scoremix.models.covariance import Spherical
 from scoremix.models.ladder import Ladder, Level
 from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace, leading_subspace
@@ -51,7 +56,7 @@ from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
 from scoremix.samples.columns import Columns
 from scoremix.samples.reduce import on_one_blas_thread
-from scoremix.samples.source import ArraySource, Source
+from scoremix.samples.source import Source
 from scoremix.sampling.draw import draw
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
 from scoremix.storage import write_model
@@ -64,8 +69,9 @@ DECADES = 3
 """Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels."""
 
 
-STEP = 0.25
-"""Largest step of a sampler in log sigma: with twice as long ones narrow clusters in wide data come out blurred."""
+STEP = {"dpm": 0.25, "probability_flow": 0.25, "ancestral": 0.02, "reverse_sde": 0.07}
+"""Largest step of a sampler in log sigma. With twice as long ones narrow clusters in wide data come out blurred, or, by
+the samplers that draw noise, whose steps are of first order, clusters get the shares of their neighbours."""
 
 
 @on_one_blas_thread
@@ -213,6 +219,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the score of the data at every noise level.
 
@@ -245,7 +252,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         check_parameters(self.get_params())
         X = validated_samples(self, X, reset=True)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
-        source = ArraySource(X, sample_weight)
+        source = informative(X, sample_weight, at_least=2)
         names = getattr(self, "feature_names_in_", None)
         is_general = self.covariance == "general"
         moments = moments_of(in_double(source) if is_general else source, names, needs_width=not is_general)
@@ -327,6 +334,59 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         _, shares = base.evaluate(self.ladder_.frame.encode(Y).T)
         return self.ladder_.frame.embed(product(shares, like(base.means, Y)).T)
 
+    def fit_predict(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Learn the score and label the samples: ``fit(X).predict(X)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+        y : None
+            Ignored; here for scikit-learn's conventions.
+        sample_weight : array-like of shape (n,), optional
+            Weights >= 0.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Index into `centers_`.
+        """
+        return self.fit(X, sample_weight=sample_weight).predict(X)
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """Posterior probabilities of the cells.
+
+        Those of the components that the model is made of, added up where several are one cell. `predict` gives the cell
+        of the denoised sample: between cells that need not be the most probable one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Samples.
+
+        Returns
+        -------
+        array of shape (n, n_cells_)
+            Rows sum to 1; in the library of X.
+        """
+        X, _ = self._asked(X, 0.0)
+        parts, cells = self._components, self._clusters
+        if cells is not None:
+            base = base_of(self.ladder_)
+            centers, weights = (
+                (cells.cells.centers, cells.cells.weights) if base is None else (base.means, base.weights)
+            )
+            variances = np.full(len(weights), self.noise_scale_**2)
+            parts = Mixture(weights, centers, Spherical(variances, centers.shape[1]))
+        assert parts is not None
+        _, shares = parts.evaluate(self.ladder_.frame.encode(X).T)
+        if cells is None:
+            return shares
+        cell = cells.labels(parts.means.T)
+        return product(shares, like(np.eye(self.n_cells_)[cell], shares))
+
     def predict(self, X: ArrayLike) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Cell of every sample, from 0 (the heaviest) to ``n_cells_ - 1``.
 
@@ -382,9 +442,9 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         float
             In nats per sample (per unit of weight).
         """
-        log_density = to_numpy(self.score_samples(X)).astype(np.float64)
-        weight = None if sample_weight is None else to_numpy(np.asarray(sample_weight))
-        return float(np.average(log_density, weights=weight))
+        X, _ = self._asked(X, 0.0)
+        log_density = partial(ladder_log_density, self.ladder_, floor=self.noise_floor_)
+        return mean_log_density(log_density, informative(X, sample_weight))
 
     def certificate(self, X: ArrayLike, *, random_state: Any = None) -> Certificate:
         """What the model is worth on new samples: integrated denoising loss, without knowing the truth.
@@ -456,7 +516,8 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         method : {"dpm", "ancestral", "reverse_sde", "probability_flow"}, default="dpm"
             Sampler, see `scoremix.sampling`.
         n_steps : int, optional
-            Steps of the walk, at least 1; by default one per learnt level, or more where levels are far apart.
+            Steps of the walk, at least 1; by default one per learnt level, or more where levels are far apart; more
+            for "ancestral" and "reverse_sde", whose shares of the clusters are right with 250 and 70 steps or so.
         random_state : int, RandomState or None
             Seed; None differs from call to call.
 
@@ -477,7 +538,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         if n_steps is not None:
             check_number("n_steps", n_steps, at_least=1, integer=True)
             sigmas = geometric_levels(sigmas[0], sigmas[-1], n_steps)
-        elif len(sigmas) < (enough := 1 + ceil(log(sigmas[0] / sigmas[-1]) / STEP)):
+        elif len(sigmas) < (enough := 1 + ceil(log(sigmas[0] / sigmas[-1]) / STEP[method])):
             sigmas = geometric_levels(sigmas[0], sigmas[-1], enough)
         seed = int(check_random_state(random_state).randint(2**31))
         return draw(self.ladder_, int(n_samples), SAMPLERS[method], np.append(sigmas, 0.0), seed)
@@ -499,6 +560,12 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         """
         check_is_fitted(self)
         write_model(path, type(self).__name__, *pack(self, columns or self.columns_))
+
+    @property
+    def n_components_(self) -> int:
+        """Number of cells, by the name that other mixtures have for it."""
+        check_is_fitted(self)
+        return self.n_cells_
 
     @property
     def n_cells_per_level_(self) -> np.ndarray[Any, np.dtype[np.intp]]:
@@ -568,11 +635,9 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         """Say so where learning stops at a noise level above 0."""
         if is_flat:
             self.noise_floor_ = float(self.noise_levels_[-1])
-            warnings.warn(
+            warn(
                 "X has no width in some direction (columns that determine each other, clusters on a plane or a line, "
-                f"equal rows): without noise there is no score, and learning stopped at sigma={self.noise_floor_:.3g}.",
-                UserWarning,
-                stacklevel=4,
+                f"equal rows): without noise there is no score, and learning stopped at sigma={self.noise_floor_:.3g}."
             )
 
     def _rank(self) -> int | None:

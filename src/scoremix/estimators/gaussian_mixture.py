@@ -5,7 +5,6 @@ Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.l
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from time import perf_counter
@@ -22,17 +21,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import (
     Array,
-    Floats,
     as_floating,
     indices_like,
     is_foreign,
     like,
     namespace,
     precise_like,
-    product,
     to_numpy,
 )
-from scoremix.estimators.inputs import check_number, validated_sigma
+from scoremix.estimators.inputs import check_number, informative, mean_log_density, validated_sigma, warn
 from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
     check_matrices,
@@ -49,6 +46,7 @@ from scoremix.estimators.mixture_inputs import (
     validated_rows,
 )
 from scoremix.estimators.parameters import ParameterAttributes
+from scoremix.estimators.whole import all_or_nothing
 from scoremix.learning.acceleration import Anderson, Squarem
 from scoremix.learning.component_number import component_number
 from scoremix.learning.em import Expected, Fit, Prior, expectation, fit
@@ -60,17 +58,14 @@ from scoremix.learning.shrinkage import ENOUGH_ROWS
 from scoremix.learning.stepwise import Running
 from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
-from scoremix.samples.reduce import accumulate, on_one_blas_thread
-from scoremix.samples.source import ArraySource, Chunk, Source
+from scoremix.samples.reduce import on_one_blas_thread
+from scoremix.samples.source import ArraySource, Source
 from scoremix.storage import write_model
 
 OWN_STARTS = ("global", "diffusion")
 """Values of `init_params` that scikit-learn does not know."""
 
 ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
-
-SCORE_ROWS = 16384
-"""Rows per chunk when a score is taken."""
 
 FLAT = 10.0
 """A variance of fewer times `reg_covar` is hardly the data's."""
@@ -253,6 +248,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         self.criterion = criterion
         self.max_components = max_components
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Estimate the parameters by expectation maximisation.
 
@@ -286,8 +282,9 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         check_mixture_parameters(self.get_params())
         past = self._past() if self.warm_start else None
         x = self._rows(X, reset=True, min_rows=2)
-        source = ArraySource(x, sample_weight)
-        step, seeding = self._passes(source)
+        source = self._informative(x, sample_weight, at_least=2)
+        step = self._step(source)
+        seeding = source if step is expectation else Filled.of(source)
         n_seeds = self._seedable(seeding)
         past = past if past is not None and self._may_continue(past) else None
         rng, prior = self._begin(), self._prior(seeding, n_seeds)
@@ -306,11 +303,10 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         self.selection_path_ = path
         self.split_gain_, self.merge_cost_ = optimality(_searchable(seeding), best.mixture)
         if not best.converged and self.max_iter > 0:
-            warnings.warn(
+            warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
                 "tol, or check for degenerate data.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 
@@ -335,6 +331,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         """
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
+    @all_or_nothing
     def partial_fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from one batch of a stream, by stepwise EM (Cappe and Moulines, JRSS-B 2009).
 
@@ -358,9 +355,16 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         check_mixture_parameters(self.get_params())
         past = self._past()
         x = self._rows(X, reset=past is None, min_rows=2 if past is None else 1)
-        source = ArraySource(x, sample_weight)
-        step, seeding = self._passes(source)
+        if past is not None and not self._may_continue(past):
+            raise ValueError(
+                f"partial_fit goes on with {past.n_components} components of covariance_type={past.covariance.kind!r}, "
+                f"but n_components={self.n_components!r} of {self.covariance_type!r} are asked for now: call fit to "
+                "begin anew."
+            )
+        source = self._informative(x, sample_weight, at_least=2 if past is None else 1)
+        step = self._step(source)
         if past is None:
+            seeding = source if step is expectation else Filled.of(source)
             n_seeds = self._seedable(seeding)
             passes, prior = min(self.max_iter, FIRST_BATCH_PASSES), self._prior(seeding, n_seeds)
             start, steps = self._start(seeding, n_seeds, prior, self._begin())
@@ -441,17 +445,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         float
             In nats per sample (per unit of weight).
         """
-        source = ArraySource(self._asked(X), sample_weight)
-
-        def sums(chunk: Chunk) -> Floats:
-            log_density = to_numpy(self._log_density(chunk.x)).astype(np.float64)
-            if chunk.weight is None:
-                return np.array([log_density.sum(), len(log_density)])
-            weight = to_numpy(chunk.weight).astype(np.float64)
-            return np.array([product(weight, log_density), weight.sum()])
-
-        total, weight = accumulate(sums, source, chunk_rows=SCORE_ROWS)
-        return float(total / weight)
+        return mean_log_density(self._log_density, self._informative(self._asked(X), sample_weight))
 
     def bic(self, X: ArrayLike) -> float:
         """Bayesian information criterion.
@@ -466,7 +460,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         float
             ``-2 log L + p log n``: the lower the better.
         """
-        n = int(self._asked(X).shape[0])
+        n = self._informative(self._asked(X), None).n_rows
         return -2 * self.score(X) * n + self._n_parameters() * float(np.log(n))
 
     def aic(self, X: ArrayLike) -> float:
@@ -482,7 +476,8 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         float
             ``-2 log L + 2 p``: the lower the better.
         """
-        return -2 * self.score(X) * int(self._asked(X).shape[0]) + 2 * self._n_parameters()
+        n = self._informative(self._asked(X), None).n_rows
+        return -2 * self.score(X) * n + 2 * self._n_parameters()
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Array, Array]:
         """Draw independent samples, in random order.
@@ -733,11 +728,14 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             self._stream[1].randint(2**31, size=4)  # which the starts had
         return self._stream[1]
 
-    def _passes(self, source: Source) -> tuple[Callable[[Source, Mixture, int | None], Expected], Source]:
-        """The E-step that the samples need, and a source that seeds can be chosen from."""
-        if self.missing_values is not None and has_missing(source):
-            return expectation_with_missing, Filled.of(source)
-        return expectation, source
+    def _informative(self, x: Array, sample_weight: ArrayLike | None, at_least: int = 1) -> ArraySource:
+        """The rows that say something, and how much."""
+        return informative(x, sample_weight, has_missing=self.missing_values is not None, at_least=at_least)
+
+    def _step(self, source: Source) -> Callable[[Source, Mixture, int | None], Expected]:
+        """The E-step that the samples need."""
+        is_needed = self.missing_values is not None and has_missing(source)
+        return expectation_with_missing if is_needed else expectation
 
     def _past(self) -> Mixture | None:
         """The present mixture, fitted or set by hand, if there is one."""
@@ -754,10 +752,9 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         check_rows_suffice(source, k)
         n_seeds = n_distinct_rows(source, k)
         if n_seeds < k:
-            warnings.warn(
+            warn(
                 f"n_components={k} is more than X has distinct rows ({n_seeds}): several components are the same.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return n_seeds
 
@@ -768,7 +765,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             wanted = self.n_components == "auto" or (found_here and self._is_scarce(source))
         else:
             wanted = self.covariance_prior == "shared"
-        return shared_prior(source, self.covariance_type) if wanted else None
+        return shared_prior(source, self.covariance_type, counting=self.n_components == "auto") if wanted else None
 
     def _is_start_given(self) -> bool:
         return any(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))

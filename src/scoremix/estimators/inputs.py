@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from scoremix.arrays import Array, Floats, is_foreign, like, namespace, to_numpy
+from scoremix.arrays import Array, Floats, is_foreign, like, namespace, product, to_numpy
 from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.samples.reduce import accumulate
-from scoremix.samples.source import Source
+from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
 
 FAR = 2.0
 """Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
 
 MOMENT_ROWS = 16384
 """Rows per chunk when moments are taken."""
+
+SCORE_ROWS = 16384
+"""Rows per chunk when log densities are averaged."""
+
+LARGEST_LEVEL = 1e18
+"""Highest noise level: its square is a number in single precision."""
+
+LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
+"""Sums of squares of so large samples, and of one over these, are numbers in their precision."""
+
+PACKAGE = str(Path(__file__).parents[1])
+"""Where the library's own files are."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line outside the library that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
@@ -121,14 +144,127 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
     ValueError
         If X is no table of finite numbers, has fewer than 2 rows (`reset`), or does not fit the fitted columns.
     """
+    X = unmasked(X, allow_nan=False)
     if not is_foreign(X):
-        return validate_data(estimator, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
+        x = validate_data(estimator, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
+        if reset:
+            check_squares(x)
+        return x
     if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
         raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
     if not bool(namespace(X).all(namespace(X).isfinite(X))):
         raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
     check_columns(estimator, X, reset=reset)
+    if reset:
+        check_squares(X)
     return X
+
+
+def check_squares(x: Array) -> None:
+    """Refuse samples that are too large or too close together for squares in their precision; NaN are none.
+
+    Raises
+    ------
+    ValueError
+        Naming a column.
+    """
+    largest = LARGEST_SINGLE if x.dtype == namespace(x).float32 else LARGEST_DOUBLE
+    if is_foreign(x):
+        xp = namespace(x)
+        held = ~xp.isnan(x)
+        low, high = (
+            to_numpy(reduce(xp.where(held, x, end), axis=0))
+            for reduce, end in (
+                (xp.min, xp.asarray(np.inf, dtype=x.dtype)),
+                (xp.max, xp.asarray(-np.inf, dtype=x.dtype)),
+            )
+        )
+    else:
+        low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    size = np.maximum(np.abs(low), np.abs(high))
+    small = (high > low) & (size < 1 / largest)
+    if np.any(size > largest) or np.any(small):
+        column = int(np.argmax(np.where(small, np.inf, size)))
+        raise ValueError(
+            f"column {column} of X has values up to {size[column]:.3g} in size, whose squares are no numbers of its "
+            "precision: scale the columns."
+        )
+
+
+def unmasked(X: Any, *, allow_nan: bool) -> Any:
+    """Make what a masked array masks missing values, where these may be.
+
+    Raises
+    ------
+    ValueError
+        If something is masked, and may not be.
+    """
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    if not np.any(np.ma.getmaskarray(X)):
+        return X.data
+    if not allow_nan:
+        raise ValueError(
+            "X has masked entries: GaussianMixture(missing_values=numpy.nan) integrates them out; else remove or fill "
+            "in these rows."
+        )
+    return np.where(np.ma.getmaskarray(X), np.float32(np.nan), X.data)
+
+
+def informative(x: Array, sample_weight: Any, *, has_missing: bool = False, at_least: int = 1) -> ArraySource:
+    """The samples that say something, with weights that add up to how much they say.
+
+    Rows of weight 0 and, where values may be missing (`has_missing`), rows without any are left out: nothing then
+    depends on how many there are. Weights are relative: they are scaled to add up to the effective sample size
+    ``(sum w)^2 / sum w^2`` (Kish, Survey Sampling, 1965), so that what depends on how much is known (number of
+    components, priors, noise) does not depend on their scale. Equal weights are none.
+
+    Raises
+    ------
+    ValueError
+        If weights are none, or fewer than `at_least` rows say something.
+    """
+    n = int(x.shape[0])
+    weight = None if sample_weight is None else checked_weight(sample_weight, n)
+    says = np.ones(n, dtype=np.bool_) if weight is None else weight > 0
+    if has_missing:
+        says &= np.concatenate([_has_value(chunk.x) for chunk in ArraySource(x).chunks(MOMENT_ROWS)])
+    if (n_rows := np.count_nonzero(says)) < at_least:
+        raise ValueError(
+            f"X has {n_rows} row(s) that have a value and a weight above 0, which is what says something: at least "
+            f"{at_least} are needed."
+        )
+    if weight is not None:
+        weight = relative(weight[says])
+    return ArraySource(x, weight, None if np.all(says) else np.flatnonzero(says))
+
+
+def _has_value(x: Array) -> NDArray[np.bool_]:
+    xp = namespace(x)
+    return np.asarray(to_numpy(~xp.all(xp.isnan(x), axis=1)))
+
+
+def relative(weight: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Scale weights > 0 to add up to the effective sample size; None where all are the same."""
+    if weight.min() == weight.max():
+        return None
+    weight = weight / weight.max()  # whose squares neither overflow nor vanish
+    return np.asarray(weight * (weight.sum() / np.sum(weight**2)))
+
+
+def mean_log_density(log_density: Callable[[Array], Array], source: Source) -> float:
+    """Mean log density of samples, by weight: in nats per sample."""
+
+    def sums(chunk: Chunk) -> Floats:
+        values = to_numpy(log_density(chunk.x)).astype(np.float64)
+        if chunk.weight is None:
+            return np.array([values.sum(), len(values)])
+        weight = to_numpy(chunk.weight).astype(np.float64)
+        return np.array([product(weight, values), weight.sum()])
+
+    total, weight = accumulate(sums, source, chunk_rows=SCORE_ROWS)
+    return float(total / weight)
 
 
 def check_columns(estimator: Any, X: Array, *, reset: bool) -> None:
@@ -153,8 +289,8 @@ def validated_sigma(sigma: Any, n_rows: int) -> Floats:
     levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
     if levels.ndim > 0 and levels.shape != (n_rows,):
         raise ValueError(f"sigma has shape {levels.shape} for {n_rows} rows: give one number, or one per row.")
-    if not np.all(np.isfinite(levels)) or np.any(levels < 0):
-        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0.")
+    if not np.all((levels >= 0) & (levels <= LARGEST_LEVEL)):
+        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are numbers from 0 to {LARGEST_LEVEL:g}.")
     return levels
 
 
@@ -186,9 +322,7 @@ def warn_if_far(Y: Array, levels: Floats, mean: Floats, reach: float) -> None:
     distance = to_numpy(xp.max(xp.abs(Y - like(mean, Y)[None, :]), axis=1))
     n_far = int(np.count_nonzero(distance > FAR * reach + 6 * levels))
     if n_far:
-        warnings.warn(
+        warn(
             f"{n_far} of {Y.shape[0]} points lie more than twice as far out as any sample of the fit: there the model "
-            "continues as the Gaussian tail of the nearest cell.",
-            UserWarning,
-            stacklevel=4,
+            "continues as the Gaussian tail of the nearest cell."
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class LearntAttributes:
-    """Base of an estimator some of whose fitted attributes can be read only, once it is fitted."""
+    """Base of an estimator some of whose fitted attributes can be read only."""
 
     _LEARNT: ClassVar[tuple[str, ...]]
     """Their names."""

@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from scoremix.arrays import Array, Floats, as_floating, as_numpy, is_foreign, namespace, to_numpy
-from scoremix.estimators.inputs import check_choice, check_columns, check_number
+from scoremix.estimators.inputs import check_choice, check_columns, check_number, check_squares, unmasked
 from scoremix.learning.seeding import n_distinct_rows
 from scoremix.models.covariance import Covariance, covariance_of
 from scoremix.models.mixture import Mixture
@@ -80,6 +80,7 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_
         If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
         `min_rows` rows, or does not fit the fitted columns.
     """
+    X = unmasked(X, allow_nan=allow_nan)
     if not is_foreign(X):
         x = validate_data(
             estimator,
@@ -96,6 +97,8 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_
                 "Input X contains NaN: with missing_values=numpy.nan such entries are missing values and integrated "
                 "out; without it, remove or impute these rows."
             )
+        if reset:
+            check_squares(x)
         return x
     if X.ndim != 2 or X.shape[0] < min_rows:
         raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least {min_rows}.")
@@ -104,6 +107,8 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_
     if not bool(xp.all(fine)):
         raise ValueError(f"X contains {'' if allow_nan else 'NaN or '}infinite entries: remove or impute these rows.")
     check_columns(estimator, X, reset=reset)
+    if reset:
+        check_squares(X)
     return X
 
 

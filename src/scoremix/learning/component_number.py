@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scoremix.arrays import Floats, product
-from scoremix.learning.global_start import ALL_ROWS, ALL_ROWS_PER_COMPONENT, search_on, standardised
+from scoremix.learning.coordinates import Coordinates
+from scoremix.learning.global_start import ALL_ROWS, ALL_ROWS_PER_COMPONENT, search_on
 from scoremix.learning.merges import LEAST, cheapest_disjoint, merge_costs, near_pairs, with_merged
 from scoremix.learning.moves import (
     AFTER_MERGE,
@@ -179,7 +180,9 @@ def component_number(
     About three times the cost of a global start at the number that is found. Charges are those of all rows, also where
     the search sees a sample of 100,000 of them.
     """
-    rows, scale, origin = standardised(rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * most), rng), kind)
+    rows = rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * most), rng)
+    coordinates = Coordinates.of(rows, kind, counting=True)
+    rows = coordinates.rows(rows)
     number, mixture = over_cover(rows, kind, weight_of(source), most, rng)
     state = number.em(number.search.reduced(mixture, most), 20, LEAST_GAIN)
     number.path.append(Trial("over-cover", state.mixture.n_components, number.objective(state, number.bic)))
@@ -188,7 +191,7 @@ def component_number(
     state = grown(number, state, number.mml, held_out=True)
     state = rechecked(number, number.em(state.mixture, POLISH, 1e-5), number.mml)
     state = clustered(number, state, number.mml) if clusters else state
-    return state.mixture.scaled(scale, origin).sorted(), number.path
+    return coordinates.outside(state.mixture).sorted(), number.path
 
 
 def over_cover(rows: Rows, kind: str, n_total: float, most: int, rng: np.random.Generator) -> tuple[Number, Mixture]:
@@ -201,7 +204,7 @@ def over_cover(rows: Rows, kind: str, n_total: float, most: int, rng: np.random.
     while True:
         seeds = min(seeds, limit)
         centers = lloyd(rows.x, d2_seeds(rows.x, seeds, rng), rng, 3)
-        search = search_on(rows, centers, kind)
+        search = search_on(rows, centers, kind, counting=True)
         number = Number(search, n_total, n_free, most, fold)
         start = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
         mixture = shrunk(number, search.em(start, 5, 1e-3), number.bic)

@@ -206,6 +206,9 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     -----
     Cost O(n k p), p features of the covariances.
     """
+    support = np.flatnonzero(mixture.weights > 0)
+    if len(support) < mixture.n_components:
+        return with_others(expectation(source, mixture.take(support), n_threads), support, mixture)
     first = next(iter(source.chunks(1))).x
     joint = mixture.joint(itemsize_of(first))
     k, p = mixture.n_components, mixture.covariance.n_sums(mixture.n_features)
@@ -226,6 +229,18 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
         return expected_of(joint, chunk.x.T, chunk.weight)
 
     return accumulate(about_means, source, chunk_rows=rows, n_threads=n_threads)
+
+
+def with_others(expected: Expected, support: NDArray[np.intp], mixture: Mixture) -> Expected:
+    """What is expected of some components, and nothing of the others, whose weight is 0."""
+
+    def spread(values: Floats) -> Floats:
+        whole = np.zeros((mixture.n_components, *values.shape[1:]))
+        whole[support] = values
+        return whole
+
+    second = expected.second if mixture.covariance.kind == "tied" else spread(expected.second)
+    return Expected(spread(expected.mass), spread(expected.first), second, expected.log_likelihood, expected.weight)
 
 
 def expected_of(joint: Joint, x: Array, weight: Array | None) -> Expected:

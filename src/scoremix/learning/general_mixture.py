@@ -162,7 +162,7 @@ def _learn(rows: Source, kind: str, most: int, reg: float, passes: int, rng: np.
     """Search with covariances of a kind, then EM with full ones."""
     start, _ = component_number(rows, kind, most, rng)
     start = Mixture(start.weights, start.means, Full(np.array(start.covariances)))
-    prior, tol = shared_prior(rows, WIDE), max(TOLERANCE / weight_of(rows), LEAST_TOLERANCE)
+    prior, tol = shared_prior(rows, WIDE, counting=True), max(TOLERANCE / weight_of(rows), LEAST_TOLERANCE)
     found = fit(rows, start, tol=tol, max_iter=passes, reg=reg, prior=prior, acceleration=Anderson()).mixture
     return found.take(np.argsort(-found.weights, kind="stable"))
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from scoremix.arrays import Floats, product
+from scoremix.learning.coordinates import Coordinates
 from scoremix.learning.em import expectation
 from scoremix.learning.moves import Offers, Search
 from scoremix.learning.posterior import Rows, rows_of
@@ -97,17 +98,17 @@ def global_start(
     -----
     About 50 to 150 EM passes over ``max(2000, 100 k .. 400 k)`` rows, 15 to 100 over all rows, at most 100,000.
     """
-    everything, scale, origin = standardised(
-        rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng), kind
-    )
-    rows = some_rows(everything, sample_size(kind, n_components, source.n_features), rng)
+    given = rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
+    coordinates = Coordinates.of(given, kind)
+    everything = coordinates.rows(given)
+    rows = some_rows(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
     if noise:
         centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng), rng, 5)
         search = search_on(rows, centers, kind)
         centers = annealed_centers(search.rows, n_components, typical_variance(rows.x, centers)[0], rng)
         mixture = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
     else:
-        search, mixture = covering(rows, max(n_components, int(OVER * n_components)), kind, scale, rng)
+        search, mixture = covering(rows, max(n_components, int(OVER * n_components)), kind, coordinates.seen_scale, rng)
     mixture = search.em(mixture, 5, 1e-3)
     mixture = search.improved(search.reduced(mixture, n_components)).mixture
     search = replace(search, rows=everything.like(search.rows))
@@ -116,7 +117,7 @@ def global_start(
         mixture = search.plain(mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
     else:
         mixture = search.em(mixture, POLISH, POLISH_TOLERANCE)
-    return mixture.scaled(scale, origin).sorted()
+    return coordinates.outside(mixture).sorted()
 
 
 def covering(rows: Rows, n_cells: int, kind: str, scale: Floats, rng: np.random.Generator) -> tuple[Search, Mixture]:
@@ -144,10 +145,11 @@ def _cells(rows: Rows, n_cells: int, kind: str, rng: np.random.Generator) -> tup
     return search, mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
 
 
-def shared_prior(source: Source, kind: str) -> SharedShape:
+def shared_prior(source: Source, kind: str, *, counting: bool = False) -> SharedShape:
     """The prior of the fit to all rows: no ghosts, but the rounding of the data."""
     rows = rows_of(source, CHECK_ROWS, np.random.default_rng(0))
-    return SharedShape(kind, source.n_features, Ghosts(kind, source.n_features, floor=rounding(rows.x)))
+    floor = rounding(rows.x, counting=counting)
+    return SharedShape(kind, source.n_features, Ghosts(kind, source.n_features, floor=floor))
 
 
 def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
@@ -168,10 +170,11 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     split_gain, merge_cost : float
         The cost is infinite where there is only one component.
     """
-    k, d, kind = mixture.n_components, mixture.n_features, mixture.covariance.kind
+    k, kind = mixture.n_components, mixture.covariance.kind
     rows = rows_of(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
-    rows, scale, origin = standardised(rows, kind)
-    local = mixture.scaled(1 / scale, -origin / scale)
+    coordinates = Coordinates.of(rows, kind)
+    rows, local = coordinates.rows(rows), coordinates.inside(mixture)
+    d = local.n_features
     variances = np.trace(local.covariances, axis1=1, axis2=2) / d
     widths = variances if kind in ("diag", "spherical") else np.linalg.eigvalsh(local.covariance.values)
     rows = rows.single() if widths.min() > RESOLUTION else rows
@@ -181,16 +184,6 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
         rows.posterior(local),
     )
     return float(offers.gains.max()), float(offers.costs[0]) if len(offers.costs) else np.inf
-
-
-def standardised(rows: Rows, kind: str) -> tuple[Rows, Floats, Floats]:
-    """Rows of mean 0 and unit variance (all columns by one scale where covariances are spherical), scale, and mean."""
-    origin = np.average(rows.x, axis=0, weights=rows.weight)
-    variance = np.average((rows.x - origin) ** 2, axis=0, weights=rows.weight)
-    if kind == "spherical":
-        variance = np.full_like(variance, variance.mean())
-    scale = np.where(variance > 0, np.sqrt(variance), 1.0)
-    return Rows((rows.x - origin) / scale, rows.weight), scale, origin
 
 
 def sample_size(kind: str, n_components: int, n_features: int) -> int:
@@ -217,12 +210,12 @@ def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
     return (float(np.median(within)), float(within.min())) if len(within) else (1.0, 0.0)
 
 
-def search_on(rows: Rows, centers: Floats, kind: str) -> Search:
+def search_on(rows: Rows, centers: Floats, kind: str, *, counting: bool = False) -> Search:
     """A search on standardised rows, with priors in units of the variance within the cells of centres."""
     d = rows.x.shape[1]
     typical, smallest = typical_variance(rows.x, centers)
     typical = max(typical, 1e-12)
-    ghosts = Ghosts(kind, d, GHOST_VARIANCE * typical, 1.0, rounding(rows.x))
+    ghosts = Ghosts(kind, d, GHOST_VARIANCE * typical, 1.0, rounding(rows.x, counting=counting))
     if smallest > RESOLUTION and (kind not in ("full", "tied") or least_width(rows, centers) > RESOLUTION):
         rows = rows.single()
     return Search(rows, REG * typical, SharedShape(kind, d, ghosts))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, product, to_numpy
-from scoremix.learning.em import Expected, expected_of
+from scoremix.learning.em import Expected, expected_of, with_others
 from scoremix.models.covariance import LOG_2PI
 from scoremix.models.joint import itemsize_of, normalise
 from scoremix.models.mixture import Mixture
@@ -176,6 +176,10 @@ def expectation_with_missing(source: Source, mixture: Mixture, n_threads: int | 
     Expected
         As from `expectation`; the log likelihood is that of the observed entries.
     """
+    support = np.flatnonzero(mixture.weights > 0)
+    if len(support) < mixture.n_components:
+        some = expectation_with_missing(source, mixture.take(support), n_threads)
+        return with_others(some, support, mixture)
     completion, joint = Completion(mixture), mixture.joint(itemsize_of(next(iter(source.chunks(1))).x))
 
     def statistic(chunk: Chunk) -> Expected:

@@ -256,19 +256,21 @@ def _evidence(mass: Floats, volume: Floats, relative: Floats, is_full: bool) -> 
     return np.asarray(gammas + freedom / 2 * d * centre - (freedom + n) / 2 * spread)
 
 
-def rounding(x: Floats) -> Floats | None:
+def rounding(x: Floats, *, counting: bool = False) -> Floats | None:
     """Least variances of the columns of x (n, d) that were rounded, shape (d,); None where none was.
 
     A quarter of the squared step: at the variance of the rounding error itself, a twelfth, a component on a single
     value would still have 1.4 times the density there of rows that lie anywhere.
 
     A column counts as rounded where it has each value twice on average, and is no list of categories; its step is the
-    smallest gap between values.
+    smallest gap between values. Where components are counted, categories are values too: else there would be a
+    component for each, however the other columns are.
     """
+    fewest = 2 if counting else CATEGORIES
     floor = np.zeros(x.shape[1])
     for j, column in enumerate(x.T):
         values = np.unique(column)
-        if CATEGORIES <= len(values) <= len(column) / 2:
+        if fewest <= len(values) <= len(column) / 2:
             floor[j] = float(np.min(np.diff(values))) ** 2 / 4
     # Where some columns were rounded, the others get a floor that does nothing, for a direction needs one in each.
     return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None

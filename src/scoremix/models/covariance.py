@@ -141,6 +141,15 @@ class CollapsedError(ValueError):
         )
 
 
+def shrinkage(covariance: Covariance, variance: float) -> Floats:
+    """``S (S + variance I)^-1``, in the shape of the covariances: what is kept of an offset under noise."""
+    values = covariance.values
+    if covariance.kind in ("diag", "spherical"):
+        return np.asarray(values / (values + variance))
+    eigenvalues, axes = np.linalg.eigh(values)
+    return np.asarray(axes * (eigenvalues / (eigenvalues + variance))[..., None, :] @ np.swapaxes(axes, -1, -2))
+
+
 def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     """Which covariances are positive definite beyond rounding: shape (k,), or (1,) of tied ones.
 

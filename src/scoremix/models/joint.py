@@ -150,7 +150,8 @@ def frames_of(weights: Floats, means: Floats, covariance: Covariance, limit: flo
         return np.asarray(centre[None, :])
     far, frames = np.ones(len(means), dtype=bool), []
     while far.any():
-        frame = means[int(np.argmax(np.where(far, weights, -1.0)))]
+        index = int(np.argmax(np.where(far, weights, -1.0)))
+        frame, far[index] = means[index], False  # one mean less, whatever the numbers are
         frames.append(frame)
         far &= ~(covariance.squared_distance(means, frame) <= limit) & np.any(means != frame, axis=1)
     return np.array(frames)

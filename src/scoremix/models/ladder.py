@@ -103,9 +103,30 @@ class Ladder:
         return _by_chunks(one, y, sigma)
 
     def denoise(self, y: Array, sigma: Array | float) -> Array:
-        """``E[x | y] = y + sigma^2 score(y, sigma)``: the clean sample (Tweedie), shape (n, d)."""
-        t = sigma**2
-        return y + (t if isinstance(t, float | int) else t[:, None]) * self.score(y, sigma)
+        """``E[x | y]``, the clean sample: ``y + sigma^2 score(y, sigma)`` (Tweedie), shape (n, d).
+
+        Above the ladder, and outside its frame, in a form whose terms do not cancel where the noise is large.
+        """
+
+        def one(rows: Array, level: Array | float) -> Array:
+            coordinates = self.frame.encode(rows)
+            clean = self.frame.embed(self._denoised(coordinates, level))
+            if not self.frame.is_whole and self.noise_scale:
+                kept = self.noise_scale**2 / (self.noise_scale**2 + level**2)
+                outside = self.frame.residual(rows, coordinates)
+                clean += outside * (kept if isinstance(kept, float) else kept[:, None])
+            return clean
+
+        return _by_chunks(one, y, sigma)
+
+    def _denoised(self, y: Array, sigma: Array | float) -> Array:
+        """Clean coordinates in the frame, (r, n) -> (r, n)."""
+        above = sigma > float(self.sigmas[0]) * (1 + 1e-6)
+        if isinstance(above, bool) and not above:
+            return y + sigma**2 * self._score(y, sigma)
+        variances = like(np.maximum(self.frame.variances, self.noise_scale**2), y)[:, None]
+        far = y * (variances / (variances + sigma**2))
+        return far if isinstance(above, bool) else namespace(y).where(above, far, y + sigma**2 * self._score(y, sigma))
 
     def _score(self, y: Array, sigma: Array | float) -> Array:
         """Score in the coordinates of the frame, (r, n) -> (r, n)."""

@@ -2,7 +2,8 @@
 
 A mixture stays a mixture under noise, under projection and under conditioning, so smoothing, marginals and conditionals
 are mixtures again, and score and denoiser are closed forms at every noise level: ``score = sum_k r_k S_k^-1 (m_k - y)``
-with all covariances increased by ``sigma^2 I``, and ``denoise = y + sigma^2 score`` (Tweedie).
+with all covariances increased by ``sigma^2 I``, and ``denoise = sum_k r_k (m_k + S_k (S_k + sigma^2 I)^-1 (y - m_k))``:
+Tweedie's ``y + sigma^2 score``, whose two terms cancel where the noise is large.
 
 Points are rows, (n, d), of any array library; parameters are NumPy float64 arrays.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
-from scoremix.models.covariance import Covariance
+from scoremix.models.covariance import Covariance, shrinkage
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 
 CHUNK_MEGABYTES = 8
@@ -139,7 +140,7 @@ class Mixture:
         if len(self._support) < self.n_components:
             return self.take(self._support).score(y, sigma)
         if sigma.ndim:
-            return self._score_by_row(y, sigma)
+            return self._by_row(y, sigma)
         if sigma > 0:
             return self.smooth(float(sigma)).score(y)
 
@@ -153,11 +154,33 @@ class Mixture:
     def denoise(self, y: Array, sigma: float | Floats) -> Array:
         """``E[x | y]`` for ``y = x + sigma z``, shape (n, d); sigma is a number or has shape (n,)."""
         sigma = np.asarray(sigma, dtype=np.float64)
-        variance = like(sigma**2, y)
-        return y + (variance[:, None] if sigma.ndim else variance) * self.score(y, sigma)
+        if len(self._support) < self.n_components:
+            return self.take(self._support).denoise(y, sigma)
+        if sigma.ndim:
+            return self._by_row(y, sigma, denoised=True)
+        kept, xp, d = shrinkage(self.covariance, float(sigma) ** 2), namespace(y), self.n_features
 
-    def _score_by_row(self, y: Array, sigma: Floats) -> Array:
-        """Scores with a level per row: noise only adds to the eigenvalues of the covariances."""
+        def question(joint: Joint, part: Part) -> tuple[Array]:
+            relative, total, _ = normalise(part.log_joint)
+            relative /= total[None, :]
+            frame = joint.frames[part.frame]
+            local, means = part.phi[1 : d + 1, :], self.means - frame
+            centre = product(like(means.T, y), relative)
+            if self.covariance.kind == "full":
+                pulled = xp.reshape(product(like(kept.reshape(-1, d), y), local), (-1, d, local.shape[1]))
+                pulled -= like(kept @ means[:, :, None], y)
+                inside = xp.sum(pulled * relative[:, None, :], axis=0)
+            elif self.covariance.kind == "tied":
+                inside = product(like(kept, y), local - centre)
+            else:
+                each = np.broadcast_to(kept.reshape(len(means), -1), means.shape)
+                inside = product(like(each.T, y), relative) * local - product(like((each * means).T, y), relative)
+            return ((centre + inside).T + like(frame, y)[None, :],)
+
+        return self.smooth(float(sigma))._ask(y, question)[0]
+
+    def _by_row(self, y: Array, sigma: Floats, *, denoised: bool = False) -> Array:
+        """Scores, or denoised rows, with a level per row: noise only adds to the eigenvalues of the covariances."""
         xp, (k, d) = namespace(y), self.means.shape
         values, axes = np.linalg.eigh(self.covariances)
         turn, parts = like(np.swapaxes(axes, 1, 2).reshape(k * d, d), y), []
@@ -171,8 +194,11 @@ class Mixture:
                 offset**2 / variance + xp.log(variance), axis=1
             )
             relative, total, _ = normalise(log_joint)
-            pull = -offset / variance * (relative / total[None, :])[:, None, :]
-            parts.append(product(turn.T, xp.reshape(pull, (k * d, -1))).T)
+            relative /= total[None, :]
+            pull = offset / variance * relative[:, None, :]
+            pull = pull * like(values, y)[:, :, None] if denoised else -pull
+            answer = product(turn.T, xp.reshape(pull, (k * d, -1)))
+            parts.append((answer + product(like(self.means.T, y), relative) if denoised else answer).T)
         return xp.concat(parts, axis=0)
 
     def smooth(self, sigma: float) -> Mixture:

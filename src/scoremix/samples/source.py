@@ -72,6 +72,8 @@ class ArraySource:
         Any array-API array; NumPy memory maps are read chunk by chunk.
     weight : array of shape (n,), optional
         Non-negative weights.
+    rows : ndarray of int, optional
+        The rows that count, in increasing order; all by default. `weight` is of these.
 
     Raises
     ------
@@ -79,16 +81,16 @@ class ArraySource:
         If the shapes do not fit, or a weight is negative, not finite, or all are zero.
     """
 
-    def __init__(self, x: Array, weight: Array | None = None) -> None:
+    def __init__(self, x: Array, weight: Array | None = None, rows: NDArray[np.intp] | None = None) -> None:
         if x.ndim != 2:
             raise ValueError(f"X has {x.ndim} dimension(s), but samples are rows of a table: reshape it to (n, d).")
-        self._x = x
-        self._weight = None if weight is None else _checked_weight(weight, int(x.shape[0]))
+        self._x, self._rows = x, rows
+        self._weight = None if weight is None else checked_weight(weight, self.n_rows)
 
     @property
     def n_rows(self) -> int:
         """Number of rows n."""
-        return int(self._x.shape[0])
+        return int(self._x.shape[0]) if self._rows is None else len(self._rows)
 
     @property
     def n_features(self) -> int:
@@ -99,7 +101,7 @@ class ArraySource:
         """Walk all rows in order, `rows` at a time."""
         for start in range(0, self.n_rows, rows):
             stop = min(start + rows, self.n_rows)  # the array API leaves slices beyond the end undefined
-            x = self._floating(self._x[start:stop, :])
+            x = self._floating(self._x[start:stop, :] if self._rows is None else self._taken(self._rows[start:stop]))
             weight = None if self._weight is None else like(self._weight[start:stop], x)
             yield Chunk(start, x, weight)
 
@@ -115,9 +117,12 @@ class ArraySource:
             else:
                 rows = eligible[rng.choice(len(eligible), size=size, p=weight / weight.sum())]
         rows = np.sort(rows)
+        return self._floating(self._taken(rows if self._rows is None else self._rows[rows]))
+
+    def _taken(self, rows: NDArray[np.intp]) -> Array:
         if is_foreign(self._x):
-            return self._floating(namespace(self._x).take(self._x, indices_like(rows, self._x), axis=0))
-        return self._floating(self._x[rows])
+            return namespace(self._x).take(self._x, indices_like(rows, self._x), axis=0)
+        return self._x[rows]
 
     @staticmethod
     def _floating(x: Array) -> Array:
@@ -157,8 +162,14 @@ class Mapped:
         return self.function(self.source.draw(size, rng))
 
 
-def _checked_weight(weight: Array, n_rows: int) -> NDArray[np.float64]:
-    """Weights as NumPy numbers: they are few beside the samples, and are only read in slices."""
+def checked_weight(weight: Array, n_rows: int) -> NDArray[np.float64]:
+    """Weights as NumPy numbers: they are few beside the samples, and are only read in slices.
+
+    Raises
+    ------
+    ValueError
+        If there is not one per row, one is negative or not finite, or all are zero.
+    """
     w = np.asarray(to_numpy(weight) if is_foreign(weight) else weight, dtype=np.float64)
     if w.shape != (n_rows,):
         raise ValueError(f"sample_weight has shape {w.shape}, but X has {n_rows} rows: give one weight per row.")
