@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import sklearn.mixture
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from benchmarks.gaussian.metrics import wall_seconds
@@ -133,7 +135,9 @@ def one_hot(size: Size) -> Iterator[Row]:
         found = {}
         for _ in range(repeats):
             for name, model in models.items():
-                found[name], seconds = cpu_seconds(partial(model().fit, x))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    found[name], seconds = cpu_seconds(partial(model().fit, x))
                 times[name].append(seconds)
         for name, seconds_of in times.items():
             yield {
