@@ -56,6 +56,7 @@ from scoremix.learning.posterior import weight_of
 from scoremix.learning.seeding import initial_mixture, n_distinct_rows
 from scoremix.learning.shrinkage import ENOUGH_ROWS
 from scoremix.learning.stepwise import Running
+from scoremix.models.covariance import least_variance
 from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
@@ -293,7 +294,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             seeds = deepcopy(rng)
             start, steps = self._start(seeding, n_seeds, prior, rng) if past is None else (past, [])
             found = self._run(i, source, start, step, prior, -np.inf if past is None else float(self.lower_bound_))
-            if past is None and self._is_searched(n_seeds) and _is_flat(found.mixture, self.reg_covar):
+            if past is None and self._is_searched(n_seeds) and self._is_flat(found.mixture):
                 start = initial_mixture(seeding, n_seeds, self.covariance_type, "kmeans", self.reg_covar, seeds)
                 found = max(found, self._run(i, source, start, step, prior, -np.inf), key=_bound)
             if best is None or _bound(found) > _bound(best):
@@ -775,6 +776,10 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         few = self.n_components == "auto" or n_seeds < max(2, int(self.n_components))
         return self.init_params in OWN_STARTS and not self._is_start_given() and not few
 
+    def _is_flat(self, mixture: Mixture) -> bool:
+        """Whether a component has no width in some direction: moves then gain by `reg_covar`, and judge no start."""
+        return least_variance(mixture.covariance) < FLAT * self.reg_covar
+
     def _is_scarce(self, source: Source) -> bool:
         """Whether rows are few for the parameters of the components."""
         d = self.n_features_in_
@@ -900,13 +905,6 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
 def _searchable(source: Source) -> Source:
     """The rows that a search may see: not those whose missing values were filled by means."""
     return source.searchable() if isinstance(source, Filled) else source
-
-
-def _is_flat(mixture: Mixture, reg: float) -> bool:
-    """Whether a component has a direction of no width: what moves gain is then about `reg`, and judges no start."""
-    values = mixture.covariance.values
-    widths = np.linalg.eigvalsh(values) if mixture.covariance.kind in ("full", "tied") else values
-    return bool(widths.min() < FLAT * reg)
 
 
 def _home(x: Array) -> Array:

@@ -25,7 +25,7 @@ from scoremix.learning.moves import Offers, Search
 from scoremix.learning.posterior import Rows, rows_of
 from scoremix.learning.seeding import d2_seeds, lloyd, mixture_of_cells
 from scoremix.learning.shrinkage import Ghosts, SharedShape, rounding
-from scoremix.models.covariance import Spherical
+from scoremix.models.covariance import Spherical, least_variance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
@@ -112,11 +112,13 @@ def global_start(
     mixture = search.em(mixture, 5, 1e-3)
     mixture = search.improved(search.reduced(mixture, n_components)).mixture
     search = replace(search, rows=everything.like(search.rows))
-    mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES, POLISH).mixture
+    state = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES, POLISH)
     if plain:
-        mixture = search.plain(mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
+        # Without a prior all that a component has in a direction of no width is the rounding of its moments.
+        search = search if least_variance(state.unshrunk) > RESOLUTION else replace(search, rows=everything)
+        mixture = search.plain(state.mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
     else:
-        mixture = search.em(mixture, POLISH, POLISH_TOLERANCE)
+        mixture = search.em(state.mixture, POLISH, POLISH_TOLERANCE)
     return coordinates.outside(mixture).sorted()
 
 
@@ -176,8 +178,7 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     rows, local = coordinates.rows(rows), coordinates.inside(mixture)
     d = local.n_features
     variances = np.trace(local.covariances, axis1=1, axis2=2) / d
-    widths = variances if kind in ("diag", "spherical") else np.linalg.eigvalsh(local.covariance.values)
-    rows = rows.single() if widths.min() > RESOLUTION else rows
+    rows = rows.single() if least_variance(local.covariance) > RESOLUTION else rows
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding(rows.x))
     offers = Offers.of(
         Search(rows, REG * float(np.median(variances)), SharedShape(kind, d, ghosts)),
@@ -216,16 +217,8 @@ def search_on(rows: Rows, centers: Floats, kind: str, *, counting: bool = False)
     typical, smallest = typical_variance(rows.x, centers)
     typical = max(typical, 1e-12)
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * typical, 1.0, rounding(rows.x, counting=counting))
-    if smallest > RESOLUTION and (kind not in ("full", "tied") or least_width(rows, centers) > RESOLUTION):
-        rows = rows.single()
+    rows = rows.single() if smallest > RESOLUTION else rows
     return Search(rows, REG * typical, SharedShape(kind, d, ghosts))
-
-
-def least_width(rows: Rows, centers: Floats) -> float:
-    """Variance of standardised rows within the cells of centres, in the direction in which it is least."""
-    labels = np.argmax(product(rows.x, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
-    local = rows.x - centers[labels]
-    return float(np.linalg.eigvalsh(product(local.T, local))[0]) / len(local)
 
 
 def annealed_centers(rows: Rows, n_components: int, variance: float, rng: np.random.Generator) -> Floats:

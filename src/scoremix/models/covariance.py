@@ -150,6 +150,12 @@ def shrinkage(covariance: Covariance, variance: float) -> Floats:
     return np.asarray(axes * (eigenvalues / (eigenvalues + variance))[..., None, :] @ np.swapaxes(axes, -1, -2))
 
 
+def least_variance(covariance: Covariance) -> float:
+    """The smallest variance of any component, in the direction in which it is."""
+    values = covariance.values
+    return float(np.min(values if covariance.kind in ("diag", "spherical") else np.linalg.eigvalsh(values)))
+
+
 def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     """Which covariances are positive definite beyond rounding: shape (k,), or (1,) of tied ones.
 
