@@ -110,9 +110,10 @@ def global_start(
     else:
         search, mixture = covering(rows, max(n_components, int(OVER * n_components)), kind, coordinates.seen_scale, rng)
     mixture = search.em(mixture, 5, 1e-3)
-    mixture = search.improved(search.reduced(mixture, n_components)).mixture
-    search = replace(search, rows=everything.like(search.rows))
-    state = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES, POLISH)
+    state = search.improved(search.reduced(mixture, n_components))
+    if rows is not everything:
+        search = replace(search, rows=everything.like(search.rows))
+    state = search.improved(state.mixture, LAST_ROUNDS, LAST_FAILURES, POLISH, state)
     if plain:
         # Without a prior all that a component has in a direction of no width is the rounding of its moments.
         search = search if least_variance(state.unshrunk) > RESOLUTION else replace(search, rows=everything)
