@@ -6,8 +6,10 @@ import pytest
 from hypothesis import settings
 
 # Examples are derived from the test itself, not from a clock or a database: a run is the same everywhere.
-settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=40, database=None)
-settings.load_profile("reproducible")
+# `pytest --hypothesis-profile thorough` tries a hundred times as many.
+for profile, n_examples in {"default": 200, "thorough": 20_000}.items():
+    settings.register_profile(profile, derandomize=True, deadline=None, max_examples=n_examples, database=None)
+settings.load_profile("default")
 
 pytest_plugins = ["tests.perturbations"]
 

@@ -294,13 +294,66 @@ def test_info_says_the_same_as_a_gaussian_fit(folder, capsys):
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 @pytest.mark.parametrize("number", ["1", "3", "auto"])
 def test_components_and_covariance_type(folder, capsys, kind, number):
-    chosen = ["--components", number, "--covariance-type", kind]
+    chosen = ["--components", number, "--covariance", kind]
     out = succeed(capsys, "fit", "data.csv", "-o", "mixture", *chosen, *GAUSSIAN)
     found = scoremix.load("mixture")
     assert found.n_components_ == (2 if number == "auto" else int(number))
     assert found.n_components == (number if number == "auto" else int(number))
     assert found.covariance_type == kind
     assert f"({'chosen from the data' if number == 'auto' else 'as given'}); covariances: {kind}" in out
+
+
+@pytest.mark.parametrize(
+    "words", ["--model gaussian --covariance-type diag", "--model gaussian --covariance diag --components 2"]
+)
+def test_the_old_name_of_an_option_goes_on_working(folder, capsys, words):
+    assert "covariances: diag" in succeed(capsys, "fit", "data.csv", "-o", "m", *words.split())
+    assert "covariance-type" not in succeed(capsys, "fit", "--help")
+
+
+def test_columns_that_are_named_like_those_of_our_own_tables(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_table("data.csv", ["weight", "component"], rows())
+    out = succeed(capsys, "fit", "data.csv", "-o", "m", *GAUSSIAN)
+    assert re.search(r"component +weight +weight +component", out)
+    (shares,) = {tuple(re.findall(r"[0-9.]+%", line)) for line in out.splitlines() if line.split()[:1] == ["1"]}
+    assert len(shares) == 1
+    assert succeed(capsys, "info", "m").splitlines()[1:] == out.splitlines()[1:]
+    succeed(capsys, "sample", "m", "-n", "5", "-o", "s.csv", "--seed", "0")
+    assert read_table("s.csv")[0] == ["weight", "component"]
+    write_table("data.csv", ["cell", "weight"], rows())
+    assert re.search(r"cell +weight +cell +weight", succeed(capsys, "fit", "data.csv", "-o", "c", *FAST))
+
+
+def test_names_may_be_as_long_as_the_file_system_has_them(folder, capsys):
+    name = "m" * 255
+    succeed(capsys, "fit", "data.csv", "-o", name, *GAUSSIAN)
+    succeed(capsys, "sample", name, "-n", "5", "-o", "s" * 251 + ".csv")
+    assert read_table("s" * 251 + ".csv")[1].shape == (5, 2)
+
+
+def test_csv_files_of_other_programs_from_fit_to_score(mixture, capsys):
+    text = "a [m];b, in s\r\n" + "".join(f"{a};{b}\r\n".replace(".", ",") for a, b in rows().tolist())
+    Path("european.csv").write_bytes(text.encode("utf-16"))
+    assert (
+        succeed(capsys, "score", "mixture", "european.csv").split(":")[1]
+        == (succeed(capsys, "score", "mixture", "data.csv").split(":")[1])
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_behind_a_pipe_is_named(mixture):
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "scoremix.cli", "info", "mixture"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(Path(scoremix.__file__).parents[1])},
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("scoremix: standard output: No space left on device")
 
 
 def test_the_default_model_is_diffusion(folder, capsys):
@@ -401,7 +454,7 @@ def test_score_of_diffusion_models_is_a_density_in_the_columns_units(folder, cap
     "words", [[], ["--correction-of", "nothing"], ["--correction-of", "nothing", "--gates", "hard"]], ids=str
 )
 def test_general_covariances(folder, capsys, words):
-    out = succeed(capsys, "fit", "data.csv", "-o", "m", "--covariance-model", "general", "--seed", "0", *words)
+    out = succeed(capsys, "fit", "data.csv", "-o", "m", "--covariance", "general", "--seed", "0", *words)
     # Hard gates are judged on few rows here, and may leave it at one.
     (said,) = re.findall(r"^([12] cells? in 2 columns; covariances learnt)$", out, re.MULTILINE)
     assert succeed(capsys, "info", "m").splitlines()[1] == said
@@ -474,7 +527,7 @@ def test_options_of_ddpm_models(folder, capsys, option, kind):
 
 DIFFUSION_OPTIONS = [
     "--standardize", "--noise-scale auto", "--min-weight 0.003", "--levels 16", "--draws 2", "--degree auto",
-    "--gates soft", "--sigma-min 1", "--sigma-max 9", "--rank 1", "--figure fit.png", "--covariance-model identity",
+    "--gates soft", "--sigma-min 1", "--sigma-max 9", "--rank 1", "--figure fit.png",
     "--correction-of mixture",
 ]  # fmt: skip
 
@@ -486,7 +539,7 @@ def test_gaussian_fits_refuse_options_of_diffusion_models_even_at_their_defaults
 
 
 DDPM_OPTIONS = [
-    "--covariance identity", "--symmetric", "--noise-times 1.5,0.1", "--n-steps 7000,1500", "--learning-rate 0.05",
+    "--symmetric", "--noise-times 1.5,0.1", "--n-steps 7000,1500", "--learning-rate 0.05",
     "--step-rule auto",
 ]  # fmt: skip
 
@@ -497,13 +550,13 @@ def test_gaussian_fits_refuse_options_of_ddpm_models_even_at_their_defaults(fold
     assert line == f"scoremix: {option.split()[0]} is not an option of gaussian models: leave it out\n"
 
 
-@pytest.mark.parametrize("option", [*DIFFUSION_OPTIONS, "--covariance-type full"])
+@pytest.mark.parametrize("option", DIFFUSION_OPTIONS)
 def test_ddpm_fits_refuse_options_of_other_models_even_at_their_defaults(folder, capsys, option):
     line = refuse(capsys, "fit", "data.csv", "-o", "m", *DDPM, *option.split())
     assert line == f"scoremix: {option.split()[0]} is not an option of ddpm models: leave it out\n"
 
 
-@pytest.mark.parametrize("option", ["--components auto", "--components 3", "--covariance-type full", *DDPM_OPTIONS])
+@pytest.mark.parametrize("option", ["--components auto", "--components 3", *DDPM_OPTIONS])
 def test_diffusion_fits_refuse_options_of_gaussian_models_even_at_their_defaults(folder, capsys, option):
     line = refuse(capsys, "fit", "data.csv", "-o", "m", *option.split())
     assert line == f"scoremix: {option.split()[0]} is not an option of diffusion models: leave it out\n"
@@ -513,8 +566,8 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
     command = next(command for command in cli.app.registered_commands if command.name == "fit")
     options = {f"--{name.replace('_', '-')}" for name in command.callback.__annotations__}
     shared = {"--context", "--data", "--output", "--model", "--columns", "--seed", "--return"}
-    gaussian = {"--components", "--covariance-type"}
-    assert options == shared | gaussian | {option.split()[0] for option in DIFFUSION_OPTIONS + DDPM_OPTIONS}
+    for_all = {"--components", "--covariance", "--covariance-type", "--covariance-model"}
+    assert options == shared | for_all | {option.split()[0] for option in DIFFUSION_OPTIONS + DDPM_OPTIONS}
 
 
 @pytest.mark.parametrize(
@@ -526,13 +579,29 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("fit data.csv -o m --model gaussian --components 0", "n_components"),
         ("fit data.csv -o m --model gaussian --components 301", "n_components = 301, n_samples = 300"),
         ("fit equal.csv -o m --model ddpm --components 3", "more than X has distinct rows"),
-        ("fit data.csv -o m --model gaussian --covariance-type round", "--covariance-type"),
+        ("fit data.csv -o m --model gaussian --covariance round", "--covariance: 'round' is none of full, tied, diag,"),
+        ("fit data.csv -o m --model gaussian --covariance-type round", "--covariance-type: 'round' is none of full"),
+        ("fit data.csv -o m --model gaussian --covariance general", "'general' is none of full, tied, diag, spherical"),
+        ("fit data.csv -o m --model gaussian --covariance 2", "'2' is none of full, tied, diag, spherical"),
+        ("fit data.csv -o m --covariance full", "'full' is none of identity, general"),
+        ("fit data.csv -o m --covariance general --covariance-model general", "are the same option: give one of them"),
+        ("fit data.csv -o m.pkl --model gaussian", "m.pkl: models are no .pkl files: give a name that ends in .safet"),
+        ("fit data.csv -o m.csv", "m.csv: models are no .csv files"),
+        ("fit data.csv -o m --sigma-max 1e160", "sigma_max=1e+160 is out of range"),
+        ("fit data.csv -o m --sigma-min 1e-320", "sigma_min=1e-320 is out of range"),
+        ("fit data.csv -o m --noise-scale 1e160", "noise_scale=1e+160 is out of range"),
+        (f"fit data.csv -o m --model gaussian --components 1{'0' * 30}", "n_components = 1000"),
+        ("denoise mixture data.csv -o s.csv --sigma 1e160", "sigma=1e+160 is out of range"),
+        ("denoise model data.csv -o s.csv --sigma 1e160", "sigma=1e+160 is out of range"),
+        ("sample mixture -n 100000000000000 -o s.csv", "not enough memory"),
+        (f"sample mixture -n 1{'0' * 20} -o s.csv", "n_samples=100000000000000000000 is out of range"),
+        (f"sample mixture -n 3 -o {'s' * 252}.csv", "File name too long"),
         ("fit missing.csv -o m --model gaussian", "missing.csv does not exist"),
         ("fit gaps.csv -o m --model ddpm", "gaps.csv: column 'a [m]' has 1 missing"),
         ("fit data.csv -o m --model ddpm --noise-times 1,b", "'1,b' is not a list such as 1.5,0.1"),
         ("fit data.csv -o m --model ddpm --noise-times 1,0.5,0.1", "give a number of steps per time"),
         ("fit data.csv -o m --model ddpm --n-steps 1.5,2", "'1.5,2' is not a list"),
-        ("fit data.csv -o m --model ddpm --covariance round", "'round' is neither 'identity', 'diag', 'full' nor a"),
+        ("fit data.csv -o m --model ddpm --covariance round", "'round' is none of identity, diag, full and no"),
         ("fit data.csv -o m --model ddpm --covariance -1", "positive definite"),
         ("fit data.csv -o m --model ddpm --components 3 --symmetric", "n_components=2"),
         ("fit data.csv -o m --model ddpm --learning-rate 0", "learning_rate"),
@@ -552,7 +621,7 @@ def test_every_option_of_fit_belongs_to_a_kind_of_model():
         ("score mixture data.csv -o s.txt", "unknown ending '.txt'"),
         ("score mixture data.csv -o data.csv", "data.csv is named twice"),
         ("score mixture mixture", "unknown ending ''"),
-        ("fit data.csv -o m --covariance-model general --noise-scale 1", "--noise-scale is not an option of general"),
+        ("fit data.csv -o m --covariance general --noise-scale 1", "--noise-scale is not an option of general"),
         ("fit data.csv -o m --degree 2", "degree=2 is for correction_of='nothing'"),
         ("score model wide.npy", "wide.npy has no column 'a [m]'"),
         ("sample mixture -n 3 -o s.csv --steps 5", "--steps is not an option for mixture, which holds a GaussianM"),

@@ -19,7 +19,8 @@ def path(request, tmp_path):
 
 
 def test_endings():
-    assert ENDINGS == [".csv", ".parquet", ".arrow", ".feather", ".npy"]
+    compressed = [".csv.gz", ".csv.bz2", ".csv.zst", ".csv.lz4"]
+    assert [".csv", *compressed, ".parquet", ".arrow", ".feather", ".npy"] == ENDINGS
 
 
 def test_a_written_table_is_read_back_exactly(path):
@@ -88,9 +89,9 @@ def test_a_table_without_rows(path):
         read_table(path)
 
 
-@pytest.mark.parametrize("name", ["data", "data.txt", "data.csv.gz"])
+@pytest.mark.parametrize("name", ["data", "data.txt", "data.csv.xz", "data.npy.gz"])
 def test_unknown_endings(tmp_path, name):
-    words = "unknown ending .*: use one of .csv, .parquet, .arrow, .feather, .npy"
+    words = "unknown ending .*: use one of .csv, .csv.gz, .*, .parquet, .arrow, .feather, .npy"
     (tmp_path / name).write_text("1")
     with pytest.raises(ValueError, match=words):
         table_ending(name)
@@ -115,8 +116,8 @@ def test_a_failure_while_writing_leaves_the_old_file(path, monkeypatch):
         partial.write_text("half")
         raise OSError("disk full")
 
-    broken = dataclasses.replace(FORMATS[path.suffix], save=fail)
-    monkeypatch.setitem(FORMATS, path.suffix, broken)
+    broken = dataclasses.replace(FORMATS[table_ending(path)], save=fail)
+    monkeypatch.setitem(FORMATS, table_ending(path), broken)
     with pytest.raises(OSError, match="disk full"):
         write_table(path, NAMES, ROWS + 1)
     np.testing.assert_array_equal(read_table(path)[1], ROWS)

@@ -14,7 +14,8 @@ import scoremix
 ROOT = Path(scoremix.__file__).parent
 
 FLOORS = (
-    "arrays paths terminal screen words learning models samples estimators.learnt estimators.whole",
+    "arrays paths terminal screen words learning models samples estimators.learnt estimators.schema estimators.whole"
+    " samples.csv_dialect",
     "noise features learning.shrinkage samples.source samples.formats",
     "samples.reduce samples.files learning.moments models.cells models.subspace models.covariance evaluation.truth",
     "samples.columns models.piecewise models.joint learning.warm_starts learning.selection"

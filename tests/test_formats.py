@@ -1,5 +1,7 @@
+import bz2
 import datetime
 import decimal
+import gzip
 import re
 
 import numpy as np
@@ -49,6 +51,33 @@ def test_default_names():
         ("a\n1\n2\n", ["a"], [[1], [2]]),
         ("1,2\n3,4\n", ["x0", "x1"], [[1, 2], [3, 4]]),
         ("5\n6\n", ["x0"], [[5], [6]]),
+        ("a,b\r1,2\r3,4\r", ["a", "b"], [[1, 2], [3, 4]]),
+        ("a,b\r1,2\r\n3,4\n5,6", ["a", "b"], [[1, 2], [3, 4], [5, 6]]),
+        ("\r\n\na,b\r\n1,2\r\n", ["a", "b"], [[1, 2]]),
+        ("sep=;\na;b\n1;2\n", ["a", "b"], [[1, 2]]),
+        ("\ufeffSEP=,\r\n1,2\r\n3,4\r\n", ["x0", "x1"], [[1, 2], [3, 4]]),
+        ('"sep=|"\ra|b\r1|2\r', ["a", "b"], [[1, 2]]),
+        ("sep=\t\n1\t2\n", ["x0", "x1"], [[1, 2]]),
+        ("a|b\n1|2\n", ["a", "b"], [[1, 2]]),
+        ("a b\n1 2\n", ["a", "b"], [[1, 2]]),
+        ("a, in m;b, in s\n1;2\n", ["a, in m", "b, in s"], [[1, 2]]),
+        ("a;b\n1,5;2\n1,234;-2,5E-3\n", ["a", "b"], [[1.5, 2], [1.234, -0.0025]]),
+        ("a;b\n1,234;2\n", ["a", "b"], [[1.234, 2]]),
+        ("1,5;2,5\n3,5;4,5\n", ["x0", "x1"], [[1.5, 2.5], [3.5, 4.5]]),
+        ("a, in m;b, in s\n1,5;2,5\n", ["a, in m", "b, in s"], [[1.5, 2.5]]),
+        ("a\tb\n0,123\t1,234\n", ["a", "b"], [[0.123, 1.234]]),
+        ("a\n1,5\n2,5\n", ["a"], [[1.5], [2.5]]),
+        ('"1,5","2,5"\n"3,5","4,5"\n', ["x0", "x1"], [[1.5, 2.5], [3.5, 4.5]]),
+        ('"0,5"\n', ["x0"], [[0.5]]),
+        ("0,5;1,5\n", ["x0", "x1"], [[0.5, 1.5]]),
+        ('"2019","2020"\n1,2\n3,4\n', ["2019", "2020"], [[1, 2], [3, 4]]),
+        ('"1","2"\n"3","4"\n', ["x0", "x1"], [[1, 2], [3, 4]]),
+        ("2019,2020\n1,2\n", ["x0", "x1"], [[2019, 2020], [1, 2]]),
+        ('"a\nb",c\n1,2\n', ["a\nb", "c"], [[1, 2]]),
+        ("a,b\n1,2\n".encode("utf-16"), ["a", "b"], [[1, 2]]),
+        ("ä;b\r\n1;2\r\n".encode("utf-16-le"), ["ä", "b"], [[1, 2]]),
+        ("a,b\n1,2\n".encode("utf-16-be"), ["a", "b"], [[1, 2]]),
+        ("a,b\n1,2\n".encode("utf-32"), ["a", "b"], [[1, 2]]),
     ],
 )
 def test_csv_dialects(tmp_path, text, names, rows):
@@ -73,7 +102,10 @@ def test_csv_text_columns_do_no_harm_unless_chosen(tmp_path):
     ("text", "words"),
     [
         ("a,b\n1,x\n", "column 'b' holds 'x', which is not a number: choose columns of numbers"),
-        ("a;b\n1;2,5\n", "column 'b' holds '2,5'"),
+        ("a;b\n1;2,5\n1.5;2\n", "column 'a' holds '1.5', which is not a number with a decimal comma, as others in"),
+        ("a;b\n1;2,5\nx;2\n", "column 'a' holds 'x', which is not a number"),
+        ("a\tb\n1,234\t2\n", "holds '1,234', with a decimal comma or one between thousands: write decimal points"),
+        ('a,b\n"1,234","5,678"\n', "holds '1,234', with a decimal comma or one between thousands"),
         ("a,b\n1,2,3\n", "is not a readable CSV file (CSV parse error: Expected 2 columns, got 3"),
         ("a,b\n", "has no rows"),
         ("\n", "has no columns"),
@@ -82,7 +114,12 @@ def test_csv_text_columns_do_no_harm_unless_chosen(tmp_path):
         ("a,b\n1,2\n3,\n5,nan\n", "column 'b' has 2 missing or infinite entries, the first in data row 2"),
         ("a\n1\n-inf\n", "column 'a' has 1 missing or infinite entries"),
         (b"\xff\xfe\x00", "is not a readable CSV file"),
-        (b"\xe9,b\n1,2\n", "is not a readable CSV file"),
+        ("é,b\n1,2\n".encode("latin-1"), "(its first line is no utf-8 text: save it as UTF-8)"),
+        (gzip.compress(b"a,b\n1,2\n"), "(it is compressed: let its name end in .csv.gz)"),
+        (b"PK\x03\x04 and so on", "(it is a spreadsheet or a ZIP archive: export it as CSV)"),
+        ("a  b\n1  2\n", "(several blanks part its columns: write one comma between them)"),
+        ("sep=;\n\n", "has no columns"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "is not a readable CSV file"),
     ],
 )
 def test_csv_wrong_input(tmp_path, text, words):
@@ -197,11 +234,24 @@ def test_npy_wrong_input(tmp_path, stored, words):
     assert "data.npy" in str(caught.value)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_compressed_files_of_other_programs(tmp_path, compress):
+    name = "data.csv." + {gzip.compress: "gz", bz2.compress: "bz2"}[compress]
+    (tmp_path / name).write_bytes(compress(b"a;b\r\n1,5;2\r\n") + compress(b"3;4\r\n"))
+    names, array = read_table(tmp_path / name)
+    assert (names, array.tolist()) == (["a", "b"], [[1.5, 2], [3, 4]])
+
+
+def test_csv_decimal_commas_may_begin_far_down(tmp_path):
+    _, array = read_csv(tmp_path, "a;b\n" + "1;2\n" * 300_000 + "0,5;2")
+    assert array[-1] == [0.5, 2]
+
+
 @pytest.mark.parametrize("ending", [ending for ending in FORMATS if ending != ".csv"])
 @pytest.mark.parametrize("damage", ["cut", "foreign"])
 def test_malformed_binary_files(tmp_path, ending, damage):
     path = tmp_path / f"data{ending}"
-    write_table(path, ["x0", "x1"], np.ones((50, 2)))
+    write_table(path, ["x0", "x1"], np.random.default_rng(0).random((50, 2)))
     path.write_bytes(path.read_bytes()[:-60] if damage == "cut" else b"something else, long enough to be one")
     with pytest.raises(ValueError, match="is not a readable") as caught:
         read_table(path)

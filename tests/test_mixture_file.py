@@ -93,13 +93,13 @@ def test_a_kind_that_is_not_known(path):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("weights", np.array([0.5, 0.6]), "normalized"),
-        ("weights", np.array([0.5, np.nan]), "NaN"),
-        ("means", np.zeros((2, 2)), "should have the shape"),
-        ("means", np.zeros(3), "means has shape"),
+        ("weights", np.array([0.5, 0.6]), "weights must be shares that sum to 1"),
+        ("weights", np.array([0.5, np.nan]), "weights must lie between 0 and 1"),
+        ("means", np.zeros((2, 2)), r"covariances has shape \(2, 3, 3\) and not \(k, d, d\), where k = 2, d = 2"),
+        ("means", np.zeros(3), r"means has shape \(3,\) and not \(k, d\)"),
         ("covariances", -np.tile(np.eye(3), (2, 1, 1)), "positive-definite"),
-        ("covariances", None, "lacks or garbles 'covariances'"),
-        ("lower_bound", None, "lacks or garbles 'lower_bound'"),
+        ("covariances", None, "covariances is missing"),
+        ("lower_bound", None, "lower_bound is missing"),
     ],
 )
 def test_arrays_that_are_no_mixture(path, name, value, words):

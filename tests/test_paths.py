@@ -1,9 +1,18 @@
 import os
 import re
+import signal
+import stat
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from scoremix.paths import atomic_write, existing_file, writable_file
+from scoremix.plots import save_figure
+from scoremix.samples.files import write_table
+from scoremix.samples.formats import FORMATS
+from scoremix.storage import write_model
 
 
 def test_a_finished_block_leaves_exactly_the_new_file(tmp_path):
@@ -42,6 +51,64 @@ def test_new_files_have_the_usual_permissions(tmp_path):
     with atomic_write(tmp_path / "out") as partial:
         partial.write_text("")
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
+    (tmp_path / "out").write_text("secret")
+    (tmp_path / "out").chmod(0o600)
+    with atomic_write(tmp_path / "out") as partial:
+        assert stat.S_IMODE(partial.stat().st_mode) == 0o600  # nobody reads it while it is written
+        partial.write_text("new")
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o600
+    assert (tmp_path / "out").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "ö" * 127])
+def test_the_longest_names(tmp_path, name):
+    with atomic_write(tmp_path / name) as partial:
+        partial.write_text("new")
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_an_error_of_the_system_names_the_file(tmp_path):
+    def fail():
+        with atomic_write(tmp_path / "out"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fail()
+    assert caught.value.filename == str(tmp_path / "out")
+    assert not os.listdir(tmp_path)
+
+
+@contextmanager
+def small_disk():
+    """No file can have more than 4,096 bytes."""
+    resource = pytest.importorskip("resource")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("ending", [*FORMATS, ".safetensors", ".png"])
+def test_a_full_disk_names_the_file(tmp_path, ending):
+    path, rows = tmp_path / f"out{ending}", np.random.default_rng(0).standard_normal((2000, 2))
+    figure = Figure()
+    figure.add_subplot().plot(*rows.T)
+    path.write_bytes(b"old")
+    write = {
+        ".safetensors": lambda: write_model(path, "K", {}, {"rows": rows}),
+        ".png": lambda: save_figure(figure, path),
+    }.get(ending, lambda: write_table(path, ["a", "b"], rows))
+    with small_disk(), pytest.raises(OSError, match=r"File too large|requested and \d+ written") as caught:
+        write()
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_a_link_is_followed(tmp_path):

@@ -39,6 +39,16 @@ def test_dpm_follows_a_single_gaussian_exactly_with_any_number_of_steps():
 
 
 @pytest.mark.parametrize("sampler", [dpm, probability_flow])
+def test_levels_that_the_noise_of_the_data_hides_change_nothing(sampler):
+    y, seen = start_of(0.81, 9.0, 50), [9.0, 4.0, 2.0, 1.0, 0.3]
+    expected = sampler(gaussian(0.81), y, [*seen, 1e-9], noise_scale=0.9)
+    hidden = sampler(gaussian(0.81), y, [*seen, 1e-9, 1e-20, 1e-100, 0.0], noise_scale=0.9)
+    np.testing.assert_array_equal(hidden, expected)
+    idle = sampler(gaussian(0.81), y, [1e-50, 1e-100], noise_scale=1e90)
+    np.testing.assert_array_equal(idle, y)
+
+
+@pytest.mark.parametrize("sampler", [dpm, probability_flow])
 def test_without_noise_scale_the_end_is_the_denoised_point(sampler):
     y = start_of(4.0, 2.0, 20)
     np.testing.assert_array_equal(dpm(gaussian(4.0), y, [2.0, 0.0]), gaussian(4.0)(y, 2.0))

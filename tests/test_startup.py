@@ -99,7 +99,8 @@ def test_defaults_of_the_command_line_are_those_of_the_estimators():
     shared = [
         *(("min_weight", diffusion.min_weight), ("levels", diffusion.n_levels), ("draws", diffusion.n_draws)),
         *(("gates", diffusion.gates), ("correction_of", diffusion.correction_of), ("degree", diffusion.degree)),
-        *(("covariance_model", diffusion.covariance), ("covariance_type", gaussian.covariance_type)),
-        *(("covariance", ddpm.covariance), ("learning_rate", ddpm.learning_rate), ("step_rule", ddpm.step_rule)),
+        *(("learning_rate", ddpm.learning_rate), ("step_rule", ddpm.step_rule)),
     ]
     assert {name: defaults[name] for name, _ in shared} == dict(shared)
+    covariances = {"diffusion": diffusion.covariance, "gaussian": gaussian.covariance_type, "ddpm": ddpm.covariance}
+    assert {kind: choices[0] for kind, choices in cli._COVARIANCES_OF.items()} == covariances

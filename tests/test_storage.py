@@ -119,7 +119,7 @@ def test_a_safetensors_file_of_another_program(tmp_path, metadata):
 
 
 def test_a_newer_file(tmp_path):
-    path = with_metadata(tmp_path / "model", format_version="2", library_version="9.1")
+    path = with_metadata(tmp_path / "model", format_version="2", library_version="9.1\n")
     with pytest.raises(
         ValueError, match=r"written by a newer scoremix \(9\.1, format 2; this one knows 1\): update scoremix"
     ):
@@ -127,7 +127,15 @@ def test_a_newer_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"header": "{"}, {"header": None}, {"header": "3"}, {"kind": None}, {"format_version": "one"}]
+    "changes",
+    [
+        {"header": "{"},
+        {"header": None},
+        {"header": "3"},
+        {"kind": None},
+        {"format_version": "one"},
+        {"format_version": "9" * 5000},
+    ],
 )
 def test_damaged_metadata(tmp_path, changes):
     with pytest.raises(ValueError, match="model is a damaged scoremix model: save or copy it again"):
@@ -142,3 +150,17 @@ def test_no_file_an_empty_file_a_folder(tmp_path):
         read_model(tmp_path / "model")
     with pytest.raises(ValueError, match="is a folder"):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["g.pkl", "g.JOBLIB", "g.npz", "g.json", "g.csv", "folder.d/g.pt"])
+def test_names_that_promise_another_format(tmp_path, name):
+    ending = name[name.rindex(".") :]
+    with pytest.raises(ValueError, match=rf"models are no \{ending} files: give a name that ends in \.safetensors"):
+        write_model(tmp_path / name, "K", {}, {})
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["g", "g.safetensors", "g.model", "v1.2", ".g"])
+def test_names_that_promise_nothing_else(tmp_path, name):
+    write_model(tmp_path / name, "K", {"a": 1}, {})
+    assert read_model(tmp_path / name)[1] == {"a": 1}

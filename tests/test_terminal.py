@@ -29,6 +29,14 @@ def test_status_of_a_command_that_ends_well(capsys, returned, status):
             "scoremix: out: No space left on device: check the path and the free space\n",
         ),
         (
+            BrokenPipeError(32, "Broken pipe"),
+            "scoremix: standard output: Broken pipe: check the path and the free space\n",
+        ),
+        (
+            MemoryError("Unable to allocate 9 TiB"),
+            "scoremix: not enough memory: Unable to allocate 9 TiB: ask for less at a time\n",
+        ),
+        (
             typer.BadParameter("'x' is no number.", param_hint="--degree"),
             "scoremix: Invalid value for --degree: 'x' is no number: see scoremix --help\n",
         ),

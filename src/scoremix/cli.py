@@ -14,19 +14,28 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import scoremix
 from scoremix.terminal import exit_status, say
-from scoremix.words import auto_or, listed, noise_time, split, variance
+from scoremix.words import auto_or, choice_or_number, listed, noise_time, split
 
 _SHARED = ("data", "output", "model", "columns", "seed")
 _OPTIONS = {
-    "gaussian": ("components", "covariance_type"),
-    "ddpm": ("components", "covariance", "symmetric", "noise_times", "n_steps", "learning_rate", "step_rule"),
+    "gaussian": ("components",),
+    "ddpm": ("components", "symmetric", "noise_times", "n_steps", "learning_rate", "step_rule"),
 }
+_COVARIANCES = ("covariance", "covariance_type", "covariance_model")
+"""The option of covariances, and what it was called before for some models, which goes on working."""
+
+_COVARIANCES_OF = {
+    "diffusion": ("identity", "general"),
+    "gaussian": ("full", "tied", "diag", "spherical"),
+    "ddpm": ("identity", "diag", "full"),
+}
+"""What it may be; the first is the default."""
 
 
 class _ModelKind(StrEnum):
@@ -35,15 +44,6 @@ class _ModelKind(StrEnum):
     diffusion = "diffusion"
     gaussian = "gaussian"
     ddpm = "ddpm"
-
-
-class _CovarianceKind(StrEnum):
-    """What the components of a Gaussian mixture share."""
-
-    full = "full"
-    tied = "tied"
-    diag = "diag"
-    spherical = "spherical"
 
 
 class _StepRule(StrEnum):
@@ -62,13 +62,6 @@ class _GateKind(StrEnum):
     hard = "hard"
 
 
-class _CovarianceModel(StrEnum):
-    """What is known of the covariances."""
-
-    identity = "identity"
-    general = "general"
-
-
 class _Corrected(StrEnum):
     """What polynomials correct."""
 
@@ -85,7 +78,9 @@ class _Sampler(StrEnum):
     probability_flow = "probability_flow"
 
 
-_Data = Annotated[Path, typer.Argument(metavar="DATA", help="A .csv, .parquet, .arrow, .feather or .npy file.")]
+_Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A .csv, .csv.gz, .parquet, .arrow, .feather or .npy file.")
+]
 _Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A file that scoremix fit wrote.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 _Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")]
@@ -105,16 +100,16 @@ _Components = Annotated[
         help="Gaussian and ddpm models: number of components. auto: found for a Gaussian model, 2 for ddpm.",
     ),
 ]
-_CovarianceType = Annotated[
-    _CovarianceKind, typer.Option(help="Gaussian model: covariances. tied: one for all; spherical: one number each.")
-]
 _Covariance = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="identity|diag|full|NUMBER",
-        help="ddpm model: the identity or a variance where it is known; diag and full are learnt.",
+        metavar="NAME|NUMBER",
+        help="Diffusion model: identity (noise of --noise-scale in every column) or general (learnt). Gaussian model: "
+        "full, tied (one for all), diag or spherical. ddpm model: identity or a variance where it is known; diag and "
+        "full are learnt. The first is the default.",
     ),
 ]
+_OldName = Annotated[str | None, typer.Option(hidden=True)]
 _Symmetric = Annotated[bool, typer.Option("--symmetric", help="ddpm model: two components at +mu and -mu.")]
 _NoiseTimes = Annotated[
     str, typer.Option(metavar="TIMES", help="ddpm model: noise time of every stage, or the word all, with commas.")
@@ -134,9 +129,6 @@ _NoiseScale = Annotated[
 _MinWeight = Annotated[float, typer.Option(help="The smallest share of the points that can be a cell.")]
 _Levels = Annotated[int, typer.Option(help="Number of noise levels.")]
 _Draws = Annotated[int, typer.Option(help="Noise draws per point and level.")]
-_CovarianceOf = Annotated[
-    _CovarianceModel, typer.Option(help="identity: noise of --noise-scale in every column. general: learnt.")
-]
 _CorrectionOf = Annotated[
     _Corrected, typer.Option(help="What polynomials correct. nothing: cells alone, as in the papers.")
 ]
@@ -213,8 +205,7 @@ def _fit(
     output: _Output,
     model: _Kind = _ModelKind.diffusion,
     components: _Components = "auto",
-    covariance_type: _CovarianceType = _CovarianceKind.full,
-    covariance: _Covariance = "identity",
+    covariance: _Covariance = None,
     symmetric: _Symmetric = False,
     noise_times: _NoiseTimes = "1.5,0.1",
     n_steps: _NumberOfSteps = "7000,1500",
@@ -222,7 +213,6 @@ def _fit(
     step_rule: _Rule = _StepRule.auto,
     columns: _Columns = None,
     standardize: _Standardize = False,
-    covariance_model: _CovarianceOf = _CovarianceModel.identity,
     correction_of: _CorrectionOf = _Corrected.mixture,
     noise_scale: _NoiseScale = "auto",
     min_weight: _MinWeight = 0.003,
@@ -235,19 +225,23 @@ def _fit(
     rank: _Rank = None,
     seed: _Seed = None,
     figure: _Figure = None,
+    covariance_type: _OldName = None,
+    covariance_model: _OldName = None,
 ) -> None:
     """Learn a mixture from DATA and write the model.
 
-    The rows are read into memory. --columns and --seed are for all models, and help says which of the other options are
-    for Gaussian and ddpm models; the rest is for diffusion models. Gaussian models take rows with missing values.
+    The rows are read into memory. --covariance, --columns and --seed are for all models, and help says which of the
+    other options are for Gaussian and ddpm models; the rest is for diffusion models. Gaussian models take rows with
+    missing values.
     """
     from scoremix.fitting import fit_diffusion, fit_parameters
 
     _refuse(context, _options_of_others(context, model), f"is not an option of {model} models")
     chosen = split(columns)
+    kind = _covariance(context, model)
     if model is _ModelKind.gaussian:
         number = auto_or(int, components, "--components")
-        mixture = scoremix.GaussianMixture(number, covariance_type=covariance_type.value, random_state=seed)
+        mixture = scoremix.GaussianMixture(number, covariance_type=kind, random_state=seed)
         fit_parameters(mixture, data, output, chosen)
         return
     if model is _ModelKind.ddpm:
@@ -258,17 +252,17 @@ def _fit(
             noise_times=listed(noise_time, noise_times, "--noise-times"),
             n_steps=listed(int, n_steps, "--n-steps"),
             learning_rate=learning_rate,
-            covariance=variance(covariance),
+            covariance=kind,
             step_rule=step_rule.value,
             random_state=seed,
         )
         fit_parameters(descent, data, output, chosen)
         return
-    is_general = covariance_model is _CovarianceModel.general
+    is_general = kind == "general"
     if is_general:
         _refuse(context, ("noise_scale",), "is not an option of general covariances")
     ladder = scoremix.DiffusionMixture(
-        covariance=covariance_model.value,
+        covariance=kind,
         correction_of=correction_of.value,
         noise_scale=1.0 if is_general else auto_or(float, noise_scale, "--noise-scale"),
         degree=auto_or(int, degree, "--degree"),
@@ -335,11 +329,21 @@ def _info(model: _Model) -> None:
     print_summary(model)
 
 
+def _covariance(context: typer.Context, model: _ModelKind) -> Any:
+    """The covariances that were asked for, under whichever name."""
+    given = _given(context, _COVARIANCES)
+    if len(given) > 1:
+        raise ValueError(f"{given[0]} and {given[1]} are the same option: give one of them")
+    known = _COVARIANCES_OF[model]
+    text = next((context.params[name] for name in _COVARIANCES if context.params[name] is not None), known[0])
+    return choice_or_number(text, known, is_number=model is _ModelKind.ddpm, option=given[0] if given else "")
+
+
 def _options_of_others(context: typer.Context, model: _ModelKind) -> set[str]:
     """Options of fit that a kind of model does not know."""
     if model is _ModelKind.diffusion:
         return {name for names in _OPTIONS.values() for name in names}
-    return set(context.params).difference(_SHARED, _OPTIONS[model])
+    return set(context.params).difference(_SHARED, _COVARIANCES, _OPTIONS[model])
 
 
 def _refuse(context: typer.Context, names: Collection[str], reason: str) -> None:

@@ -14,6 +14,7 @@ from scoremix.samples.columns import Columns
 from scoremix.samples.files import read_table
 from scoremix.samples.formats import default_names
 from scoremix.screen import console, progress
+from scoremix.storage import model_path
 from scoremix.summary import summary
 from scoremix.terminal import plural
 
@@ -44,6 +45,7 @@ def fit_diffusion(
         Where to draw the fit.
     """
     separate_output(output, data)
+    model_path(output)
     if figure is not None:
         figure_ending(figure)
         separate_output(figure, data, output)
@@ -70,6 +72,7 @@ def fit_parameters(model: GaussianMixture | DDPMMixture, data: Path, output: Pat
         All by default.
     """
     separate_output(output, data)
+    model_path(output)
     names, array = read_table(data, columns, allow_missing=isinstance(model, GaussianMixture))
     title = f"{data}: {plural(len(array), 'row')}"
     if with_holes := int(np.isnan(array).any(axis=1).sum()):

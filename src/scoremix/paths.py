@@ -1,12 +1,13 @@
 """Paths of inputs and outputs: checked before work begins, written beside and renamed when it ends.
 
-Every file of the library is written through `atomic_write`, so that a reader never sees half a file, and a
-failure leaves the old file as it was. `existing_file` and `writable_file` say in one sentence what is wrong
-with a path; long work should ask them first.
+Every file of the library is written through `atomic_write`, so that a reader never sees half a file, a failure leaves
+the old file as it was and names it, and whoever could not read a file that is replaced cannot read the new one.
+`existing_file` and `writable_file` say in one sentence what is wrong with a path; long work should ask them first.
 """
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,12 +114,20 @@ def atomic_write(path: FilePath) -> Iterator[Path]:
     Raises
     ------
     OSError
-        As `writable_file`, or from writing.
+        As `writable_file`, or from writing; it names `path`.
     """
     target = writable_file(path)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    # Not by the target's name, to which nothing may be added where it has 255 bytes.
+    partial = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
+        if target.exists():  # from the first byte on nobody can read more than before
+            partial.touch(mode=0o600)
+            shutil.copymode(target, partial)
         yield partial
         os.replace(partial, target)
+    except OSError as error:
+        if not error.errno:  # from NumPy, which counts bytes
+            raise OSError(f"{path}: {error}: check the free space") from error
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -9,10 +9,13 @@ executes code: there is nothing in it but numbers and text. Its metadata say
     kind             what the file holds, such as "DiffusionMixture"
     header           a JSON object: parameters and whatever else is not an array
 
-A file that is not ours, that was cut short, or that a newer version wrote gives one clear `ValueError`.
+A file that is not ours, that was cut short, or that a newer version wrote gives one clear `ValueError`. Any ending will
+do but those that promise another format.
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +30,36 @@ from scoremix.paths import FilePath, atomic_write, existing_file
 
 FORMAT = "scoremix"
 FORMAT_VERSION = 1
+
+OTHERS = (
+    *(".pkl", ".pickle", ".joblib", ".dill", ".skops", ".pt", ".pth", ".onnx", ".h5", ".hdf5", ".mat", ".rds", ".zip"),
+    *(".npy", ".npz", ".json", ".yaml", ".txt", ".xml", ".csv", ".tsv", ".xlsx", ".parquet", ".arrow", ".feather"),
+)
+"""Endings that promise another format."""
+
+
+def model_path(path: FilePath) -> Path:
+    """Return the path of a model to write, whose ending does not promise another format.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where to write; the file need not exist.
+
+    Returns
+    -------
+    Path
+        The same path.
+
+    Raises
+    ------
+    ValueError
+        If the ending is that of pickles, tables or the like.
+    """
+    target = Path(path)
+    if target.suffix.lower() in OTHERS:
+        raise ValueError(f"{path}: models are no {target.suffix} files: give a name that ends in .safetensors")
+    return target
 
 
 def write_model(path: FilePath, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -46,7 +79,7 @@ def write_model(path: FilePath, kind: str, header: Mapping[str, Any], arrays: Ma
     Raises
     ------
     ValueError, TypeError
-        If the header is not JSON.
+        If the header is not JSON, or the ending is that of another format.
     OSError
         If the file cannot be written.
     """
@@ -58,7 +91,7 @@ def write_model(path: FilePath, kind: str, header: Mapping[str, Any], arrays: Ma
         "header": json.dumps(dict(header), allow_nan=False, default=_plain_number),
     }
     content = save({name: _native(array) for name, array in arrays.items()}, metadata)
-    with atomic_write(path) as partial:
+    with atomic_write(model_path(path)) as partial:
         partial.write_bytes(content)  # safetensors' own writer makes files that only their owner may read
 
 
@@ -94,6 +127,8 @@ def read_model(path: FilePath) -> tuple[str, dict[str, Any], dict[str, NDArray[A
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ValueError(_damage(source)) from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{source} holds numbers of a type that NumPy does not have: save the model again") from error
     return kind, header, arrays
 
 
@@ -103,21 +138,32 @@ def _understood(source: Path, metadata: Mapping[str, str]) -> tuple[str, dict[st
         raise ValueError(f"{source} is a safetensors file of another program: give a file that scoremix saved")
     damaged = ValueError(f"{source} is a damaged scoremix model: save or copy it again")
     format_version = metadata.get("format_version", "")
-    if not format_version.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", format_version):
         raise damaged
     if int(format_version) > FORMAT_VERSION:
-        writer = metadata.get("library_version", "of unknown version")
+        writer = " ".join(metadata.get("library_version", "of unknown version").split())
         raise ValueError(
             f"{source} was written by a newer scoremix ({writer}, format {format_version}; "
             f"this one knows {FORMAT_VERSION}): update scoremix"
         )
     try:
-        kind, header = metadata["kind"], json.loads(metadata["header"])
-    except (KeyError, json.JSONDecodeError):
+        kind, header = metadata["kind"], json.loads(metadata["header"], **_NUMBERS)
+    except (KeyError, ValueError, RecursionError):
         raise damaged from None
     if not isinstance(header, dict):
         raise damaged
     return kind, header
+
+
+def _number(text: str) -> int | float:
+    """Read a number of JSON, such as one that was written: finite, and of 64 bits where it is whole."""
+    number = float(text)
+    if not math.isfinite(number) or (text.lstrip("-").isdecimal() and abs(number) > 2**63):
+        raise ValueError(text)
+    return int(text) if text.lstrip("-").isdecimal() else number
+
+
+_NUMBERS: dict[str, Any] = {"parse_int": _number, "parse_float": _number, "parse_constant": _number}
 
 
 def _damage(source: Path) -> str:

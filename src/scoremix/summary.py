@@ -128,7 +128,7 @@ def _clusters(noun: str, weights: Floats, centers: Floats, columns: Columns) -> 
     shown = columns.decode(centers)[:_MAX_CELLS, : len(names)]
     shares = [f"{weight:.1%}" for weight in weights[: len(shown)]]
     numbers = [str(index + 1) for index in range(len(shown))]
-    table = _table({noun: numbers, "weight": shares} | dict(zip(names, map(_aligned, shown.T), strict=True)))
+    table = _table([(noun, numbers), ("weight", shares), *zip(names, map(_aligned, shown.T), strict=True)])
     hidden = {noun: len(weights) - len(shown), "column": len(columns.names) - len(names)}
     more = " and ".join(plural(count, what) for what, count in hidden.items() if count)
     heading = _heading(f"{noun.capitalize()}s: weights and centres")
@@ -140,23 +140,24 @@ def _levels(model: DiffusionMixture) -> Group:
     is_mixture = model.correction_of == "mixture"  # which has seen all rows; only its polynomials are held out
     cells, loss = ("components", "loss") if is_mixture else ("regression cells", "held-out loss")
     table = _table(
-        {
-            "sigma": [f"{sigma:.5g}" for sigma in model.noise_levels_],
-            cells: [str(count) for count in model.n_cells_per_level_],
-            "degrees": [_range(degrees) for degrees in model.degrees_],
-            loss: [f"{value:.4g}" for value in model.denoising_loss_],
-        }
+        [
+            ("sigma", [f"{sigma:.5g}" for sigma in model.noise_levels_]),
+            (cells, [str(count) for count in model.n_cells_per_level_]),
+            ("degrees", [_range(degrees) for degrees in model.degrees_]),
+            (loss, [f"{value:.4g}" for value in model.denoising_loss_]),
+        ]
     )
     explained = f"  {loss}: mean squared error per column of taking noise sigma away"
     explained += "" if is_mixture else ", on rows held out"
     return Group(_heading("Noise levels, from the highest down"), table, explained)
 
 
-def _table(columns: dict[str, list[str]]) -> Table:
+def _table(columns: list[tuple[str, list[str]]]) -> Table:
+    """A table of columns, which may be named alike: the data's names are anyone's."""
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in columns:
+    for heading, _ in columns:
         table.add_column(escape(heading), justify="right")
-    for row in zip(*columns.values(), strict=True):
+    for row in zip(*(cells for _, cells in columns), strict=True):
         table.add_row(*row)
     return table
 

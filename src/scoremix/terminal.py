@@ -28,6 +28,7 @@ def exit_status(command: Callable[[], object]) -> int:
     try:
         with _one_line_warnings():
             status = command()
+            sys.stdout.flush()  # a full disk or a closed pipe is met here
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
@@ -73,7 +74,9 @@ def _fault_of_the_user(error: Exception) -> str | None:
     if hasattr(error, "format_message"):  # typer's usage errors, whose class has no public name
         return f"{error.format_message().rstrip('.')}: see scoremix --help"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}: check the path and the free space"
+        return f"{error.filename or 'standard output'}: {error.strerror}: check the path and the free space"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error or 'no more is left'}: ask for less at a time"
     return str(error) if isinstance(error, OSError | ValueError) else None
 
 

@@ -1,7 +1,7 @@
 """What words on the command line mean: numbers, lists, names; each refusal names the option."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 import typer
@@ -21,15 +21,17 @@ def auto_or(number: Callable[[str], N], text: str, option: str) -> N | Literal["
         raise typer.BadParameter(f"{text!r} is neither 'auto' nor {kind}", param_hint=option) from None
 
 
-def variance(text: str) -> float | str:
-    """Read a variance, or the name of a kind of covariance."""
-    if text in ("identity", "diag", "full"):
+def choice_or_number(text: str, choices: Sequence[str], *, is_number: bool, option: str) -> str | float:
+    """Read one of some names, or a number where one may be given instead."""
+    if text in choices:
         return text
     try:
-        return float(text)
+        if is_number:
+            return float(text)
     except ValueError:
-        message = f"{text!r} is neither 'identity', 'diag', 'full' nor a number"
-        raise typer.BadParameter(message, param_hint="--covariance") from None
+        pass
+    message = f"{text!r} is none of {', '.join(choices)}" + " and no number" * is_number
+    raise typer.BadParameter(message, param_hint=option)
 
 
 def noise_time(text: str) -> float | str:

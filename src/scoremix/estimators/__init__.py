@@ -7,20 +7,26 @@ from collections.abc import Callable
 from typing import Any
 
 from scoremix.estimators.ddpm_file import unpack_descent
+from scoremix.estimators.ddpm_inputs import check_ddpm_parameters
 from scoremix.estimators.ddpm_mixture import DDPMMixture
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
+from scoremix.estimators.inputs import check_parameters
 from scoremix.estimators.mixture_file import unpack_mixture
+from scoremix.estimators.mixture_inputs import check_mixture_parameters
 from scoremix.estimators.model_file import unpack
 from scoremix.paths import FilePath
 from scoremix.storage import read_model
 
 __all__ = ["DDPMMixture", "DiffusionMixture", "GaussianMixture", "load"]
 
-_KINDS: dict[str, tuple[type[DiffusionMixture | GaussianMixture | DDPMMixture], Callable[..., Any]]] = {
-    "DDPMMixture": (DDPMMixture, unpack_descent),
-    "DiffusionMixture": (DiffusionMixture, unpack),
-    "GaussianMixture": (GaussianMixture, unpack_mixture),
+_KINDS: dict[
+    str, tuple[type[DiffusionMixture | GaussianMixture | DDPMMixture], Callable[..., Any], Callable[..., None]]
+]
+_KINDS = {
+    "DDPMMixture": (DDPMMixture, unpack_descent, check_ddpm_parameters),
+    "DiffusionMixture": (DiffusionMixture, unpack, check_parameters),
+    "GaussianMixture": (GaussianMixture, unpack_mixture, check_mixture_parameters),
 }
 
 
@@ -54,12 +60,15 @@ def load(path: FilePath) -> DiffusionMixture | GaussianMixture | DDPMMixture:
     kind, header, arrays = read_model(path)
     if kind not in _KINDS:
         raise ValueError(f"{path} holds a {kind!r}, which this version of scoremix does not know: update scoremix.")
-    estimator, unpacked = _KINDS[kind]
+    estimator, unpacked, check = _KINDS[kind]
     try:
         params, fitted = unpacked(header, arrays)
+        if unknown := sorted(params.keys() - estimator().get_params()):
+            raise ValueError(f"{kind} has no parameter {unknown[0]!r}")
         model = estimator(**params)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
+        check(model.get_params())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}: save the model again.") from error
     model._restore(fitted)
     if isinstance(model, DiffusionMixture) and model.columns_ is not None and model.columns_.is_standardized:
         warnings.warn(

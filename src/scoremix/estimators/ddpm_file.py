@@ -1,25 +1,57 @@
 """A fitted DDPMMixture as arrays and a JSON header, and back.
 
-The header holds parameters and names, the arrays everything learnt and the history of the descent. `unpack_descent`
-checks that the parameters are those of a mixture, so a file that was tampered with is refused instead of failing later.
+The header holds parameters and names, the arrays everything learnt and the history of the descent. `DESCENT`, with the
+parameters of a mixture, says what there may be, so a file that was tampered with is refused instead of failing later.
+Letters: k components, d columns, s steps of T stages.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.estimators.mixture_inputs import known_mixture
+from scoremix.estimators.mixture_inputs import COVARIANCE_TYPES
+from scoremix.estimators.schema import (
+    LARGEST,
+    Each,
+    Either,
+    Maybe,
+    Numbers,
+    Schema,
+    Sizes,
+    Table,
+    Text,
+    checked,
+    count,
+    everything,
+    index,
+    mixture,
+)
 from scoremix.learning.descent import Record
+from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]
 
 MAYBE_ARRAYS = ("means_init", "weights", "covariance")
 """Parameters that are arrays, or else words."""
+
+KINDS: Schema = {"covariance_type": Text(COVARIANCE_TYPES)}
+
+DESCENT: Schema = {
+    "params": Table(("noise_times", "n_steps")),
+    "params.random_state": Maybe(count()),
+    **{f"params.{name}": Maybe(Either(Text(), Numbers("**"))) for name in MAYBE_ARRAYS},
+    "noise_times": Each("T", Numbers("*", 0)),
+    "feature_names": Maybe(Each("d", Text())),
+    "history.stage": index("s", below="T"),
+    "history.step": count("s"),
+    "history.loss": Numbers("s", -(LARGEST**2), LARGEST**2),
+    "history.gradient_norm": Numbers("s", 0, LARGEST**2),
+    "history.means": Numbers("s k d"),
+}
 
 
 class FittedDescent(Protocol):
@@ -37,7 +69,7 @@ def pack_descent(model: FittedDescent) -> tuple[dict[str, Any], Arrays]:
 
     A `random_state` that is not an integer is stored as None: generators cannot be written down, and the fit is done.
     """
-    params, mixture, history = model.get_params(), model._mixture, model.history_
+    params, fitted, history = model.get_params(), model._mixture, model.history_
     seed = params["random_state"]
     params["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
     given = {name: params.pop(name) for name in MAYBE_ARRAYS}
@@ -47,14 +79,14 @@ def pack_descent(model: FittedDescent) -> tuple[dict[str, Any], Arrays]:
     names = getattr(model, "feature_names_in_", None)
     header = {
         "params": params,
-        "covariance_type": mixture.covariance.kind,
+        "covariance_type": fitted.covariance.kind,
         "noise_times": [_plain(record.noise_time) for record in _firsts(history)],
         "feature_names": None if names is None else [str(name) for name in names],
     }
     arrays: Arrays = {
-        "weights": mixture.weights,
-        "means": mixture.means,
-        "covariances": mixture.covariance.values,
+        "weights": fitted.weights,
+        "means": fitted.means,
+        "covariances": fitted.covariance.values,
         "history.stage": np.array([record.stage for record in history]),
         "history.step": np.array([record.step for record in history]),
         "history.loss": np.array([record.loss for record in history], dtype=np.float64),
@@ -88,29 +120,24 @@ def unpack_descent(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, An
     Raises
     ------
     ValueError
-        If something is missing, or the arrays are not those of a mixture.
+        If something is missing, out of its range, or the arrays are not those of a mixture.
     """
-    try:
-        params, names = dict(header["params"]), header["feature_names"]
-        params |= {name: _value(arrays[f"params.{name}"]) for name in MAYBE_ARRAYS if name not in params}
-        params |= {name: _tupled(params[name]) for name in ("noise_times", "n_steps")}
-        mixture = known_mixture(arrays["weights"], arrays["means"], arrays["covariances"], header["covariance_type"])
-        mixture = replace(mixture, weights=arrays["weights"])  # to the last bit
-        if names is not None and len(names) != mixture.n_features:
-            raise ValueError("the names and the means of the model file do not fit together: save the model again")
-        times = [np.array(time) if isinstance(time, list) else float(time) for time in header["noise_times"]]
-        columns = [arrays[f"history.{name}"] for name in ("stage", "step", "loss", "gradient_norm", "means")]
-        history = [
+    values, sizes = everything(header, arrays), Sizes()
+    kind = checked(KINDS, values, sizes)["covariance_type"]
+    held = checked({**mixture(kind), **DESCENT}, values, sizes)
+    params = held["params"] | {
+        name: _value(arrays[f"params.{name}"]) for name in MAYBE_ARRAYS if f"params.{name}" in arrays
+    }
+    params |= {name: _tupled(params[name]) for name in ("noise_times", "n_steps")}
+    columns = [held[f"history.{name}"] for name in ("stage", "step", "loss", "gradient_norm", "means")]
+    times = [time if time.ndim else float(time) for time in held["noise_times"]]
+    names = held["feature_names"]
+    fitted = {
+        "mixture": Mixture(held["weights"], held["means"], covariance_of(kind, held["covariances"], sizes["d"])),
+        "history": [
             Record(int(stage), int(step), times[int(stage)], float(loss), float(norm), means)
             for stage, step, loss, norm, means in zip(*columns, strict=True)
-        ]
-        if any(record.means.shape != mixture.means.shape for record in history):
-            raise ValueError("the history and the means of the model file do not fit together: save the model again")
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"the model file lacks or garbles {error}: save the model again") from error
-    fitted = {
-        "mixture": mixture,
-        "history": history,
+        ],
         "names": None if names is None else np.array(names, dtype=object),
     }
     return params, fitted

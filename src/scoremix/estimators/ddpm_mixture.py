@@ -313,7 +313,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             If X does not fit the fitted columns, or sigma is negative or of the wrong shape.
         """
         x = self._asked(X)
-        return self._mixture.score(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.score(x, validated_sigma(sigma, x))
 
     def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
         """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
@@ -333,7 +333,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             In the library of X.
         """
         x = self._asked(X)
-        return self._mixture.denoise(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.denoise(x, validated_sigma(sigma, x))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Floats, NDArray[np.int64]]:
         """Draw independent samples, in random order.
@@ -358,7 +358,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             If `n_samples` is not a whole number >= 1.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, integer=True)
+        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         seed = check_random_state(random_state).randint(2**31, size=4)
         return self._mixture.sample(int(n_samples), np.random.default_rng(seed))
 
@@ -379,10 +379,12 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced once the new one is complete.
+            Where to, such as ``"model.safetensors"``; an existing file is replaced once the new one is complete.
 
         Raises
         ------
+        ValueError
+            If the ending is that of another format, such as ``.pkl``.
         OSError
             If the file cannot be written.
         """

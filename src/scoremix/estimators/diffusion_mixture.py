@@ -532,7 +532,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             If an argument is out of range.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, integer=True)
+        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         check_choice("method", method, SAMPLERS)
         sigmas = self.noise_levels_
         if n_steps is not None:
@@ -549,12 +549,14 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced once the new one is complete.
+            Where to, such as ``"model.safetensors"``; an existing file is replaced once the new one is complete.
         columns : Columns, optional
             Names and units of the columns, for models of tables; those of the loaded file by default.
 
         Raises
         ------
+        ValueError
+            If the ending is that of another format, such as ``.pkl``.
         OSError
             If the file cannot be written.
         """
@@ -695,7 +697,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         """Validate points and noise levels that a fitted model is asked at; warn where it has seen nothing."""
         check_is_fitted(self)
         Y = as_floating(validated_samples(self, Y, reset=False))
-        levels = np.maximum(validated_sigma(sigma, int(Y.shape[0])), self.noise_floor_)
+        levels = np.maximum(validated_sigma(sigma, Y), self.noise_floor_)
         warn_if_far(Y, levels, self.ladder_.frame.mean, self._reach)
         return Y, float(levels) if levels.ndim == 0 else like(levels, Y)
 

@@ -505,7 +505,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         try:
-            check_number("n_samples", n_samples, at_least=1, integer=True)
+            check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         except ValueError as error:
             raise ValueError(f"Invalid value for 'n_samples': {error}") from None
         seeds = self._seeds() if random_state is None else check_random_state(random_state)
@@ -534,7 +534,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             If X does not fit the fitted columns or has NaN, or sigma is negative or of the wrong shape.
         """
         x = self._asked(X, allow_nan=False)
-        return self._mixture.score(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.score(x, validated_sigma(sigma, x))
 
     def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
         """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
@@ -554,7 +554,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             In the library of X.
         """
         x = self._asked(X, allow_nan=False)
-        return self._mixture.denoise(x, validated_sigma(sigma, int(x.shape[0])))
+        return self._mixture.denoise(x, validated_sigma(sigma, x))
 
     def impute(self, X: ArrayLike) -> Array:
         """Replace missing values by their expectation given the rest of the row.
@@ -679,10 +679,12 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced once the new one is complete.
+            Where to, such as ``"model.safetensors"``; an existing file is replaced once the new one is complete.
 
         Raises
         ------
+        ValueError
+            If the ending is that of another format, such as ``.pkl``.
         OSError
             If the file cannot be written.
         """

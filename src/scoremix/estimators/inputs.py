@@ -21,14 +21,17 @@ from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
 FAR = 2.0
 """Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
 
+LARGEST_SIGMA = 1e75
+"""Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still."""
+
+LARGEST_SINGLE_SIGMA = 1e18
+"""Largest noise level of samples in single precision."""
+
 MOMENT_ROWS = 16384
 """Rows per chunk when moments are taken."""
 
 SCORE_ROWS = 16384
 """Rows per chunk when log densities are averaged."""
-
-LARGEST_LEVEL = 1e18
-"""Highest noise level: its square is a number in single precision."""
 
 LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
 """Sums of squares of so large samples, and of one over these, are numbers in their precision."""
@@ -76,7 +79,7 @@ def check_number(
     """
     kind = Integral if integer else Real
     is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-    if is_number and np.isfinite(value) and above < value < below and at_least <= value <= at_most:
+    if is_number and -np.inf < value < np.inf and above < value < below and at_least <= value <= at_most:
         return
     bounds = [
         text
@@ -104,7 +107,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     check_choice("correction_of", params["correction_of"], ("mixture", "nothing"))
     check_choice("gates", params["gates"], ("soft", "hard"))
     if params["noise_scale"] != "auto":
-        check_number("noise_scale", params["noise_scale"], above=0)
+        check_number("noise_scale", params["noise_scale"], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
     if params["degree"] != "auto":
         check_number("degree", params["degree"], at_least=1, integer=True)
     check_number("n_levels", params["n_levels"], at_least=2, integer=True)
@@ -114,7 +117,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     check_number("verbose", params["verbose"], at_least=0)
     for name in ("sigma_min", "sigma_max"):
         if params[name] is not None:
-            check_number(name, params[name], above=0)
+            check_number(name, params[name], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
     check_together(params)
 
 
@@ -146,7 +149,17 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
     """
     X = unmasked(X, allow_nan=False)
     if not is_foreign(X):
-        x = validate_data(estimator, X, reset=reset, dtype="numeric", ensure_min_samples=2 if reset else 1)
+        x = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            dtype="numeric",
+            ensure_all_finite="allow-nan",  # infinities are refused there
+            ensure_min_samples=2 if reset else 1,
+        )
+        check_nothing_is_missing(
+            x, "GaussianMixture(missing_values=numpy.nan) integrates such entries out; else remove or impute these rows"
+        )
         if reset:
             check_squares(x)
         return x
@@ -158,6 +171,22 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
     if reset:
         check_squares(X)
     return X
+
+
+def check_nothing_is_missing(x: NDArray[Any], advice: str) -> None:
+    """Refuse NaN.
+
+    Raises
+    ------
+    ValueError
+        With the advice.
+    """
+    if x.dtype.kind != "f":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_suspect = bool(np.isnan(x.sum()))  # needs no array as large as x
+    if is_suspect and np.isnan(x).any():
+        raise ValueError(f"Input X contains NaN: {advice}.")
 
 
 def check_squares(x: Array) -> None:
@@ -278,19 +307,21 @@ def check_columns(estimator: Any, X: Array, *, reset: bool) -> None:
         )
 
 
-def validated_sigma(sigma: Any, n_rows: int) -> Floats:
-    """Noise levels as numbers, of shape () or (n_rows,).
+def validated_sigma(sigma: Any, x: Array) -> Floats:
+    """Noise levels of the rows x (n, d) as numbers, of shape () or (n,).
 
     Raises
     ------
     ValueError
-        If a level is negative or not finite, or there is neither one nor one per row.
+        If a level is negative, not finite or beyond what has a square in the precision of x, or there is neither one
+        nor one per row.
     """
+    n_rows, largest = int(x.shape[0]), LARGEST_SINGLE_SIGMA if x.dtype == namespace(x).float32 else LARGEST_SIGMA
     levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
     if levels.ndim > 0 and levels.shape != (n_rows,):
         raise ValueError(f"sigma has shape {levels.shape} for {n_rows} rows: give one number, or one per row.")
-    if not np.all((levels >= 0) & (levels <= LARGEST_LEVEL)):
-        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are numbers from 0 to {LARGEST_LEVEL:g}.")
+    if not np.all((levels >= 0) & (levels <= largest)):
+        raise ValueError(f"sigma={sigma!r} is out of range: noise levels are finite numbers >= 0 and <= {largest:g}.")
     return levels
 
 

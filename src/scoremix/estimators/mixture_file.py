@@ -1,25 +1,61 @@
 """A fitted GaussianMixture as arrays and a JSON header, and back.
 
-The header holds parameters and names, the arrays everything learnt, in double precision. `unpack_mixture` checks that
-they are a mixture, so a file that was tampered with is refused instead of failing later.
+The header holds parameters and names, the arrays everything learnt, in double precision. `KINDS` and `FIT`, with the
+parameters of a mixture between, say what there may be, so a file that was tampered with is refused instead of failing
+later. Letters: k components, d columns, s steps of EM, t steps of the choice of k.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, as_floating, as_numpy
-from scoremix.estimators.mixture_inputs import floating_type, known_mixture
+from scoremix.estimators.mixture_inputs import COVARIANCE_TYPES, floating_type
+from scoremix.estimators.schema import (
+    LARGEST,
+    Each,
+    Maybe,
+    Numbers,
+    Row,
+    Schema,
+    Sizes,
+    Table,
+    Text,
+    checked,
+    count,
+    everything,
+    mixture,
+)
+from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]
 
 STARTS = ("weights_init", "means_init", "precisions_init")
 """Parameters that are arrays."""
+
+KINDS: Schema = {"covariance_type": Text(COVARIANCE_TYPES), "dtype": Text(("float32", "float64"))}
+
+FIT: Schema = {
+    "params": Table(("missing_values",)),
+    "params.missing_values": Maybe(Text(("nan",))),
+    "params.random_state": Maybe(count()),
+    **{f"params.{name}": Maybe(Numbers("***")) for name in STARTS},
+    "converged": Numbers(kind=bool),
+    "n_iter": count(),
+    "n_batches": count(),
+    "selection_path": Each("t", Row((Text(), count(), Numbers()))),
+    "feature_names": Maybe(Each("d", Text())),
+    "lower_bound": Numbers("", -np.inf, np.inf),
+    "lower_bounds": Numbers("s", -np.inf, np.inf),
+    "optimality": Numbers("2", -np.inf, np.inf, may_be_nan=True),
+}
+
+LARGEST_OF = {"float32": 1e18, "float64": LARGEST}
+"""Attributes have the precision of the data."""
 
 
 class FittedMixture(Protocol):
@@ -48,7 +84,7 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
 
     A `random_state` that is not an integer is stored as None: generators cannot be written down, and the fit is done.
     """
-    params, mixture = model.get_params(), model._mixture
+    params, fitted = model.get_params(), model._mixture
     seed = params["random_state"]
     params["random_state"] = int(seed) if isinstance(seed, int | np.integer) else None
     params["missing_values"] = None if params["missing_values"] is None else "nan"
@@ -56,7 +92,7 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
     names = getattr(model, "feature_names_in_", None)
     header = {
         "params": params,
-        "covariance_type": mixture.covariance.kind,
+        "covariance_type": fitted.covariance.kind,
         "dtype": floating_type(as_floating(model.weights_)).name,
         "converged": bool(model.converged_),
         "n_iter": int(model.n_iter_),
@@ -65,9 +101,9 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
         "feature_names": None if names is None else [str(name) for name in names],
     }
     arrays: Arrays = {
-        "weights": mixture.weights,
-        "means": mixture.means,
-        "covariances": mixture.covariance.values,
+        "weights": fitted.weights,
+        "means": fitted.means,
+        "covariances": fitted.covariance.values,
         "lower_bound": np.array(model.lower_bound_, dtype=np.float64),  # may be infinite, which JSON has no word for
         "lower_bounds": np.array(model.lower_bounds_, dtype=np.float64),
         "optimality": np.array([model.split_gain_, model.merge_cost_], dtype=np.float64),
@@ -82,30 +118,25 @@ def unpack_mixture(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, An
     Raises
     ------
     ValueError
-        If something is missing, or the arrays are not those of a mixture.
+        If something is missing, out of its range, or the arrays are not those of a mixture.
     """
-    try:
-        params, names = dict(header["params"]), header["feature_names"]
-        params["missing_values"] = None if params["missing_values"] is None else np.nan
-        params |= {name: arrays.get(f"params.{name}") for name in STARTS}
-        mixture = known_mixture(arrays["weights"], arrays["means"], arrays["covariances"], header["covariance_type"])
-        mixture = replace(mixture, weights=arrays["weights"])  # to the last bit
-        if header["dtype"] not in ("float32", "float64"):
-            raise ValueError(f"the model file has numbers of an unknown type {header['dtype']!r}: save the model again")
-        if names is not None and len(names) != mixture.n_features:
-            raise ValueError("the names and the means of the model file do not fit together: save the model again")
-        fitted = {
-            "mixture": mixture,
-            "dtype": np.dtype(header["dtype"]),
-            "converged": bool(header["converged"]),
-            "n_iter": int(header["n_iter"]),
-            "n_batches": int(header["n_batches"]),
-            "lower_bound": float(arrays["lower_bound"]),
-            "lower_bounds": [float(bound) for bound in arrays["lower_bounds"]],
-            "optimality": tuple(float(value) for value in arrays["optimality"]),
-            "selection_path": [(str(step), int(k), float(value)) for step, k, value in header["selection_path"]],
-            "names": None if names is None else np.array(names, dtype=object),
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the model file lacks or garbles {error}: save the model again") from error
+    values, sizes = everything(header, arrays), Sizes()
+    held = checked(KINDS, values, sizes)
+    kind = held["covariance_type"]
+    held |= checked({**mixture(kind, largest=LARGEST_OF[held["dtype"]]), **FIT}, values, sizes)
+    params = held["params"] | {name: arrays.get(f"params.{name}") for name in STARTS}
+    params["missing_values"] = None if held["params.missing_values"] is None else np.nan
+    names = held["feature_names"]
+    fitted = {
+        "mixture": Mixture(held["weights"], held["means"], covariance_of(kind, held["covariances"], sizes["d"])),
+        "dtype": np.dtype(held["dtype"]),
+        "converged": bool(held["converged"]),
+        "n_iter": int(held["n_iter"]),
+        "n_batches": int(held["n_batches"]),
+        "lower_bound": float(held["lower_bound"]),
+        "lower_bounds": held["lower_bounds"].tolist(),
+        "optimality": tuple(held["optimality"].tolist()),
+        "selection_path": [(step, int(k), float(value)) for step, k, value in held["selection_path"]],
+        "names": None if names is None else np.array(names, dtype=object),
+    }
     return params, fitted

@@ -12,7 +12,14 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from scoremix.arrays import Array, Floats, as_floating, as_numpy, is_foreign, namespace, to_numpy
-from scoremix.estimators.inputs import check_choice, check_columns, check_number, check_squares, unmasked
+from scoremix.estimators.inputs import (
+    check_choice,
+    check_columns,
+    check_nothing_is_missing,
+    check_number,
+    check_squares,
+    unmasked,
+)
 from scoremix.learning.seeding import n_distinct_rows
 from scoremix.models.covariance import Covariance, covariance_of
 from scoremix.models.mixture import Mixture
@@ -90,12 +97,11 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_
             ensure_all_finite="allow-nan",  # infinities are refused there
             ensure_min_samples=min_rows,
         )
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspect = not allow_nan and bool(np.isnan(x.sum()))  # needs no array as large as x
-        if suspect and np.isnan(x).any():
-            raise ValueError(
-                "Input X contains NaN: with missing_values=numpy.nan such entries are missing values and integrated "
-                "out; without it, remove or impute these rows."
+        if not allow_nan:
+            check_nothing_is_missing(
+                x,
+                "with missing_values=numpy.nan such entries are missing values and integrated out; without it, remove "
+                "or impute these rows",
             )
         if reset:
             check_squares(x)

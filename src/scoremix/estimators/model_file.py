@@ -1,12 +1,14 @@
 """A fitted DiffusionMixture as arrays and a JSON header, and back.
 
-The header holds parameters and names, the arrays everything learnt. `unpack` checks shapes, so a file that was tampered
-with is refused instead of failing later.
+The header holds parameters and names, the arrays everything learnt. `FRAME`, `CLUSTERS` and the tables of levels say
+what there may be, so a file that was tampered with is refused instead of failing later. Letters: d columns, r axes of
+the frame, L levels, k cells or components of a level, p coefficients of each, c clusters of K cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,11 +16,33 @@ from numpy.typing import NDArray
 
 from scoremix.arrays import Floats
 from scoremix.estimators.diffusion_density import base_of
-from scoremix.features import Hermite
+from scoremix.estimators.schema import (
+    LARGEST,
+    Each,
+    Law,
+    Maybe,
+    Numbers,
+    Schema,
+    Sizes,
+    Table,
+    Text,
+    axes,
+    checked,
+    count,
+    everything,
+    index,
+    matrices,
+    mixture,
+    numbering,
+    positive,
+    scale,
+    shares,
+)
+from scoremix.features import MAX_FEATURES, Hermite
 from scoremix.learning.clusters import Clusters
 from scoremix.models.cells import Cells, SoftCells, Voronoi
 from scoremix.models.corrected import CorrectedMixture
-from scoremix.models.covariance import Full, Spherical
+from scoremix.models.covariance import covariance_of
 from scoremix.models.ladder import Ladder, Level
 from scoremix.models.likelihood_ratio import LikelihoodRatio, PiecewiseScore
 from scoremix.models.mixture import Mixture
@@ -26,12 +50,55 @@ from scoremix.models.piecewise import PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 from scoremix.samples.columns import Columns
 
-CELLS: dict[str, type[SoftCells] | type[Voronoi]] = {"soft": SoftCells, "hard": Voronoi}
+FRAME: Schema = {
+    "params": Table(("gates",)),
+    "params.gates": Text(("soft", "hard")),
+    "params.random_state": Maybe(count()),
+    "frame.mean": Numbers("d"),
+    "frame.basis": axes("d r"),
+    "frame.variances": Numbers("r", 0, LARGEST**2),
+    "noise_scale": scale(),
+    "noise_floor": Maybe(scale()),
+    "reach": Numbers(low=0),
+    "feature_names": Maybe(Each("d", Text())),
+    "sigmas": Numbers(
+        "L", 1 / LARGEST, law=Law("decreasing", lambda levels: bool(np.all(np.diff(np.log(levels)) < 0)))
+    ),
+    "denoising_loss": Numbers("L", -(LARGEST**2), LARGEST**2),
+    "base": Maybe(Text(("spherical", "full"))),
+    "cells": Maybe(Text(("soft", "hard"))),
+}
 
-RATIO = ("means", "groups", "covariances", "kinds", "basis", "weights")
-"""Arrays of likelihood-ratio cells."""
+COLUMNS: Schema = {"names": Each("d", Text()), "location": Numbers("d"), "scale": positive("d", LARGEST)}
+
+CLUSTERS: Schema = {
+    "cell_centers": Numbers("K r"),
+    "cell_weights": shares("K"),
+    "centers": Numbers("c d"),
+    "weights": shares("c"),
+    "cluster": index("K", below="c"),
+}
+
+POLYNOMIALS: Schema = {"degrees": count("k", 0, MAX_FEATURES), "coef": Numbers("k p r")}
+
+CORRECTIONS: Schema = {**POLYNOMIALS, "degrees": count("k", -1, MAX_FEATURES)}
+
+PIECEWISE: Schema = {"weights": shares("k"), "centers": Numbers("k r"), **POLYNOMIALS}
+
+RATIO: Schema = {
+    "means": Numbers("a r"),
+    "groups": numbering("a"),
+    "covariances": matrices("b r r"),
+    "kinds": numbering("b"),
+    "basis": Numbers("r m", law=Law("at most as many axes as columns", lambda basis: basis.shape[1] <= len(basis))),
+    "weights": shares("k"),
+}
+"""Likelihood-ratio cells, but for their polynomials."""
 
 Arrays = dict[str, NDArray[Any]]
+
+Read = Callable[[Schema], dict[str, Any]]
+"""Reads a part of the file, such as one level."""
 
 
 class Fitted(Protocol):
@@ -118,120 +185,90 @@ def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict
     Raises
     ------
     ValueError
-        If something is missing, or shapes do not fit together.
+        If something is missing, out of its range, or does not fit together.
     """
-    try:
-        params, columns, names = header["params"], header["columns"], header["feature_names"]
-        frame = Subspace(
-            arrays["frame.mean"],
-            arrays["frame.basis"],
-            arrays["frame.variances"],
-            float(header["noise_scale"]),
-        )
-        base = _mixture("base", arrays, header["base"], frame) if "base" in header else None
-        components = base
-        if "cells" in header:
-            components = _mixture("components", arrays, "full", frame)
-        elif frame.noise_scale:
-            components = None  # atoms are no components
-        params.setdefault("correction_of", "nothing")  # what files from before this parameter hold
-        numbers = range(len(arrays["sigmas"]))
-        levels: tuple[Level, ...]
-        if "cells" in header:
-            levels = tuple(GENERAL_CELLS[header["cells"]](arrays, i, frame) for i in numbers)
-        elif base is None:
-            levels = tuple(_piecewise(arrays, i, CELLS[params["gates"]], frame) for i in numbers)
-        else:
-            levels = tuple(_corrected(arrays, i, base, frame) for i in numbers)
-        _check(frame.basis.shape == (len(frame.mean), len(frame.variances)))
-        clusters = _clusters(arrays, frame) if "clusters.cluster" in arrays else None
-        _check(clusters is not None or components is not None)
-        _check(len(arrays["denoising_loss"]) == len(levels) > 0)
-        fitted = {
-            "ladder_": Ladder(arrays["sigmas"], levels, frame),
-            "noise_levels_": arrays["sigmas"],
-            "denoising_loss_": arrays["denoising_loss"],
-            "noise_scale_": frame.noise_scale,
-            "noise_floor_": float(header.get("noise_floor", 0.0)),
-            "n_features_in_": frame.n_features,
-            "columns_": None if columns is None else Columns(columns["names"], columns["location"], columns["scale"]),
-            "_clusters": clusters,
-            "_components": None if clusters is not None else components,
-            "_reach": float(header["reach"]),
-        }
-        if names is not None:
-            fitted["feature_names_in_"] = np.array(names, dtype=object)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the model file lacks or garbles {error}: save the model again") from error
-    return params, fitted
+    values, sizes = everything(header, arrays), Sizes()
+    held = checked(FRAME, values, sizes)
+    frame = Subspace(held["frame.mean"], held["frame.basis"], held["frame.variances"], float(held["noise_scale"]))
+    floor = float(held["noise_floor"] or 0.0)
+    if not (frame.is_whole or frame.noise_scale or floor):
+        raise ValueError("noise_scale or noise_floor must be positive where frame.basis leaves directions out")
+
+    def part(name: str, sizes: Sizes) -> Read:
+        return lambda schema: checked(schema, values, sizes, f"{name}.")
+
+    level, components = LEVELS[held["cells"], held["params.gates"]], None
+    if held["cells"]:
+        components = _mixture(part("components", dict(sizes)), "full")
+    elif held["base"]:
+        base = _mixture(part("base", sizes), held["base"])
+        level = partial(_corrected, base=base)
+        components = None if frame.noise_scale else base  # atoms are no components
+    clusters = _clusters(part("clusters", sizes)) if components is None or "clusters.cluster" in values else None
+    levels = tuple(level(part(f"level{i}", dict(sizes)), frame) for i in range(sizes["L"]))
+    columns = part("columns", sizes)(COLUMNS) if values.get("columns") is not None else None
+    fitted = {
+        "ladder_": Ladder(held["sigmas"], levels, frame),
+        "noise_levels_": held["sigmas"],
+        "denoising_loss_": held["denoising_loss"],
+        "noise_scale_": frame.noise_scale,
+        "noise_floor_": floor,
+        "n_features_in_": frame.n_features,
+        "columns_": None if columns is None else Columns(**columns),
+        "_clusters": clusters,
+        "_components": None if clusters is not None else components,
+        "_reach": float(held["reach"]),
+    }
+    if held["feature_names"] is not None:
+        fitted["feature_names_in_"] = np.array(held["feature_names"], dtype=object)
+    return {"correction_of": "nothing"} | held["params"], fitted  # what files from before this parameter hold
 
 
-def _clusters(arrays: Arrays, frame: Subspace) -> Clusters:
-    clusters = Clusters(
-        Voronoi(arrays["clusters.cell_centers"], arrays["clusters.cell_weights"]),
-        arrays["clusters.cluster"],
-        arrays["clusters.centers"],
-        arrays["clusters.weights"],
-    )
-    _check(clusters.cells.centers.shape == (len(clusters.cluster), frame.rank))
-    _check(clusters.centers.shape == (len(clusters.weights), frame.n_features))
-    _check(clusters.cluster.min() >= 0 and clusters.cluster.max() < len(clusters.weights))
-    return clusters
+def _clusters(read: Read) -> Clusters:
+    held = read(CLUSTERS)
+    cells = Voronoi(held["cell_centers"], held["cell_weights"])
+    return Clusters(cells, held["cluster"], held["centers"], held["weights"])
 
 
-def _mixture(name: str, arrays: Arrays, kind: str, frame: Subspace) -> Mixture:
-    weights, means, values = (arrays[f"{name}.{part}"] for part in ("weights", "means", "covariances"))
-    _check(means.shape == (len(weights), frame.rank) and bool(np.all(weights > 0)))
-    if kind == "spherical":
-        _check(values.shape == weights.shape and bool(np.all(values > 0)))
-        return Mixture(weights, means, Spherical(values, frame.rank))
-    _check(kind == "full" and values.shape == (*means.shape, frame.rank))
-    _check(bool(np.all(np.isfinite(values)) and np.all(np.linalg.eigvalsh(values) > 0)))
-    return Mixture(weights, means, Full(values))
+def _mixture(read: Read, kind: str) -> Mixture:
+    held = read(mixture(kind, "r"))
+    return Mixture(held["weights"], held["means"], covariance_of(kind, held["covariances"], held["means"].shape[1]))
 
 
-def _corrected(arrays: Arrays, i: int, base: Mixture, frame: Subspace) -> CorrectedMixture:
-    degrees, coef = arrays[f"level{i}.degrees"], arrays[f"level{i}.coef"]
-    _check(degrees.shape == base.weights.shape and degrees.min() >= -1)
-    features = Hermite(frame.rank, max(0, int(degrees.max())))
-    _check(coef.shape == (len(degrees), features.sizes[-1], frame.rank))
-    return CorrectedMixture(base, features, coef, degrees, frame.noise_scale)
+def _features(held: dict[str, Any], frame: Subspace) -> Hermite:
+    """The polynomials of the largest degree, for which there must be coefficients."""
+    features, n = Hermite(frame.rank, max(0, int(held["degrees"].max()))), held["coef"].shape[1]
+    if features.sizes[-1] != n:
+        raise ValueError(f"{n} coefficients are not those of {features.sizes[-1]} features")
+    return features
 
 
-def _gated(arrays: Arrays, i: int, frame: Subspace) -> CorrectedMixture:
-    return _corrected(arrays, i, _mixture(f"level{i}", arrays, "full", frame), frame)
+def _corrected(read: Read, frame: Subspace, base: Mixture) -> CorrectedMixture:
+    held = read(CORRECTIONS)
+    return CorrectedMixture(base, _features(held, frame), held["coef"], held["degrees"], frame.noise_scale)
 
 
-def _ratio(arrays: Arrays, i: int, frame: Subspace) -> PiecewiseScore:
-    means, groups, covariances, kinds, basis, weights = (arrays[f"level{i}.{part}"] for part in RATIO)
-    degrees, coef = arrays[f"level{i}.degrees"], arrays[f"level{i}.coef"]
-    d = frame.rank
-    _check(means.shape == (len(groups), d) and covariances.shape == (len(kinds), d, d))
-    _check(basis.shape[:1] == (d,) and basis.ndim == 2)
-    for numbers in (groups, kinds):  # all of 0 .. largest
-        _check(numbers.dtype.kind == "i" and np.array_equal(np.unique(numbers), np.arange(int(numbers.max()) + 1)))
-    n_cells = (int(groups.max()) + 1) * (int(kinds.max()) + 1)
-    _check(weights.shape == degrees.shape == (n_cells,) and int(degrees.min()) >= 0)
-    _check(bool(np.all(np.isfinite(covariances)) and np.all(np.linalg.eigvalsh(covariances) > 0)))
-    features = Hermite(d, int(degrees.max()))
-    _check(coef.shape == (n_cells, features.sizes[-1], d))
-    cells = LikelihoodRatio(means, groups, covariances, kinds, basis, weights)
-    return PiecewiseScore(cells, features, coef, degrees, frame.noise_scale)
+def _gated(read: Read, frame: Subspace) -> CorrectedMixture:
+    return _corrected(read, frame, _mixture(read, "full"))
 
 
-GENERAL_CELLS: dict[str, Callable[[Arrays, int, Subspace], Level]] = {"soft": _gated, "hard": _ratio}
+def _ratio(read: Read, frame: Subspace) -> PiecewiseScore:
+    cells = LikelihoodRatio(**read(RATIO))
+    if len(cells.weights) != (int(cells.groups.max()) + 1) * (int(cells.kinds.max()) + 1):
+        raise ValueError(f"{len(cells.weights)} weights are not one for every group and kind")
+    held = read(POLYNOMIALS)
+    return PiecewiseScore(cells, _features(held, frame), held["coef"], held["degrees"], frame.noise_scale)
 
 
-def _piecewise(arrays: Arrays, i: int, cells: type[SoftCells] | type[Voronoi], frame: Subspace) -> PiecewisePolynomial:
-    centers, weights = arrays[f"level{i}.centers"], arrays[f"level{i}.weights"]
-    degrees, coef = arrays[f"level{i}.degrees"], arrays[f"level{i}.coef"]
-    features = Hermite(frame.rank, int(degrees.max()))
-    _check(centers.shape == (len(weights), frame.rank) and degrees.shape == weights.shape)
-    _check(coef.shape == (len(weights), features.sizes[-1], frame.rank))
-    kind: Cells = cells(centers, weights)
-    return PiecewisePolynomial(kind, features, coef, degrees, frame.noise_scale)
+def _piecewise(read: Read, frame: Subspace, cells: type[SoftCells] | type[Voronoi]) -> PiecewisePolynomial:
+    held = read(PIECEWISE)
+    kind: Cells = cells(held["centers"], held["weights"])
+    return PiecewisePolynomial(kind, _features(held, frame), held["coef"], held["degrees"], frame.noise_scale)
 
 
-def _check(fits: bool) -> None:
-    if not fits:
-        raise ValueError("the arrays of the model file do not fit together: save the model again")
+LEVELS: dict[tuple[str | None, str], Callable[[Read, Subspace], Level]] = {
+    (None, "soft"): partial(_piecewise, cells=SoftCells),
+    (None, "hard"): partial(_piecewise, cells=Voronoi),
+    **{("soft", gates): _gated for gates in ("soft", "hard")},
+    **{("hard", gates): _ratio for gates in ("soft", "hard")},
+}

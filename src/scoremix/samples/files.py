@@ -23,7 +23,8 @@ def read_table(
     Parameters
     ----------
     path : str or path-like
-        A file ending in .csv, .parquet, .arrow (file or stream format), .feather or .npy.
+        A file ending in .csv, .csv.gz (or .bz2, .zst, .lz4), .parquet, .arrow (file or stream format), .feather or
+        .npy.
     columns : sequence of str, optional
         Names of the columns to read, in this order. All columns by default.
     allow_missing : bool, default=False
@@ -71,7 +72,8 @@ def write_table(path: FilePath, names: Sequence[str], array: ArrayLike) -> None:
     Parameters
     ----------
     path : str or path-like
-        A file ending in .csv, .parquet, .arrow, .feather or .npy. NPY files do not keep the names.
+        A file ending in .csv, .csv.gz (or .bz2, .zst, .lz4), .parquet, .arrow, .feather or .npy. NPY files do not keep
+        the names.
     names : sequence of str
         The d different column names.
     array : array-like of shape (n, d)
@@ -122,14 +124,15 @@ def table_ending(path: FilePath) -> str:
     Returns
     -------
     str
-        .csv, .parquet, .arrow, .feather or .npy.
+        .csv, .csv.gz (or .bz2, .zst, .lz4), .parquet, .arrow, .feather or .npy.
 
     Raises
     ------
     ValueError
         If the ending is another one.
     """
-    ending = Path(path).suffix.lower()
-    if ending not in FORMATS:
-        raise ValueError(f"{path}: unknown ending {ending!r}: use one of {', '.join(FORMATS)}")
-    return ending
+    target = Path(path)
+    for ending in FORMATS:
+        if target.name.lower().endswith(ending):
+            return ending
+    raise ValueError(f"{path}: unknown ending {target.suffix.lower()!r}: use one of {', '.join(FORMATS)}")

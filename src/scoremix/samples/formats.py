@@ -6,23 +6,28 @@ and the writing of an array. `FORMATS` has one entry per ending, so that a new f
 Decisions
     * NPY files, and CSV files whose first row is all numbers, have no column names: they get `default_names`.
     * CSV files are read with every chosen column declared as float64. Guessing types from the first rows
-      would fail on files whose later rows look different. The first line tells comma, semicolon, tab apart.
+      would fail on files whose later rows look different. `csv_dialect` tells how a file is written but for the
+      decimal mark: the point is tried first, then the comma.
     * Missing entries become NaN; text is an error that names the column.
 """
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
 from scoremix.arrays import Floats
+from scoremix.samples.csv_dialect import SAMPLE, Dialect, dialect_of
 
 CHOOSE_COLUMNS = "choose columns of numbers (columns=..., on the command line --columns)"
 
@@ -67,51 +72,72 @@ def _reading(path: Path, label: str) -> Iterator[None]:
     """Turn what a reader raises on a malformed file into one sentence."""
     try:
         yield
-    except (pa.ArrowException, ValueError, EOFError, OSError) as error:
+    except (pa.ArrowException, csv.Error, ValueError, EOFError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is not a readable {label} file ({reason}): check or export it again") from error
 
 
 # CSV --------------------------------------------------------------------------------------------------------
 
+COMPRESSIONS = {"": None, ".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+"""What follows .csv in a name, and how PyArrow calls it."""
 
-def _is_number(text: str) -> bool:
+THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"
+"""What may be either a decimal comma or commas between thousands."""
+
+
+class _NotANumberError(ValueError):
+    """An entry is not a number where the decimal mark is the point, or the comma."""
+
+    def __init__(self, message: str, value: str) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+def _csv_dialect(path: Path, compression: str | None) -> tuple[Dialect, list[str]]:
+    """How a file is written, and the names of its columns."""
+    with _reading(path, "CSV"), pa.input_stream(str(path), compression=compression) as file:
+        dialect = dialect_of(file.read(SAMPLE))
+    names = [name.strip() for name in dialect.first]
+    return dialect, names if dialect.has_names else default_names(len(names))
+
+
+def _csv_names(path: Path, compression: str | None) -> list[str]:
+    return _csv_dialect(path, compression)[1]
+
+
+def _csv_load(path: Path, positions: list[int], compression: str | None) -> Floats:
+    dialect, names = _csv_dialect(path, compression)
+    read = partial(_csv_table, path, names, positions, compression, dialect)
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        table = read(".")
+    except _NotANumberError as error:
+        if "," not in error.value or "." in error.value:
+            raise
+        if dialect.delimiter != ";":  # which stands where the comma is the decimal mark
+            _check_decimal_comma(path, read(None), error.value)
+        table = read(",")
+    return _from_arrow(path, table, [names[index] for index in positions])
 
 
-def _csv_start(path: Path) -> tuple[str, list[str], bool]:
-    """Return the delimiter, the column names, and whether the first row holds them."""
-    with _reading(path, "CSV"), path.open("rb") as file:
-        # Only this line must be UTF-8: columns that are not chosen may hold anything.
-        line = file.readline().decode("utf-8-sig")
-    delimiter = max(",;\t", key=line.count)  # the first of equals: the comma
-    first = next(csv.reader([line], delimiter=delimiter), [])
-    if all(_is_number(entry) for entry in first):
-        return delimiter, default_names(len(first)), False
-    return delimiter, [entry.strip() for entry in first], True
-
-
-def _csv_names(path: Path) -> list[str]:
-    return _csv_start(path)[1]
-
-
-def _csv_load(path: Path, positions: list[int]) -> Floats:
-    delimiter, names, has_header = _csv_start(path)
+def _csv_table(
+    path: Path, names: list[str], positions: list[int], compression: str | None, dialect: Dialect, decimal: str | None
+) -> pa.Table:
+    """Read columns of numbers with a decimal mark, or of text without one."""
     # Positions as names: they are unique whatever the file calls its columns.
     unique = [str(index) for index in range(len(names))]
     chosen = [unique[index] for index in positions]
+    kind = pa.string() if decimal is None else pa.float64()
     try:
-        with _reading(path, "CSV"):
-            table = pa.csv.read_csv(
-                path,
-                read_options=pa.csv.ReadOptions(column_names=unique, skip_rows=int(has_header)),
-                parse_options=pa.csv.ParseOptions(delimiter=delimiter),
-                convert_options=pa.csv.ConvertOptions(
-                    include_columns=chosen, column_types=dict.fromkeys(chosen, pa.float64())
+        with _reading(path, "CSV"), pa.input_stream(str(path), compression=compression) as file:
+            return pa.csv.read_csv(
+                file,
+                pa.csv.ReadOptions(column_names=unique, skip_rows=dialect.skip, encoding=dialect.encoding),
+                pa.csv.ParseOptions(delimiter=dialect.delimiter),
+                pa.csv.ConvertOptions(
+                    include_columns=chosen,
+                    column_types=dict.fromkeys(chosen, kind),
+                    decimal_point=decimal or ".",
                 ),
             )
     except ValueError as error:
@@ -119,16 +145,35 @@ def _csv_load(path: Path, positions: list[int]) -> Floats:
         if wrong is None:
             raise
         name, value = names[int(wrong[1])], wrong[2]
-        raise ValueError(f"{path}: column {name!r} holds {value!r}, which is not a number: {CHOOSE_COLUMNS}") from None
-    return _from_arrow(path, table, [names[index] for index in positions])
+        number = "a number" if decimal == "." else "a number with a decimal comma, as others in the file are"
+        message = f"{path}: column {name!r} holds {value!r}, which is not {number}: {CHOOSE_COLUMNS}"
+        raise _NotANumberError(message, value) from None
 
 
-def _csv_save(path: Path, names: list[str], array: Floats) -> None:
+def _check_decimal_comma(path: Path, table: pa.Table, value: str) -> None:
+    """Refuse commas that may as well stand between thousands, in all entries."""
+    for column in table.columns:
+        has_comma = pa.compute.match_substring(column, ",")
+        if pa.compute.any(pa.compute.and_not(has_comma, pa.compute.match_substring_regex(column, THOUSANDS))).as_py():
+            return
+    raise ValueError(f"{path} holds {value!r}, with a decimal comma or one between thousands: write decimal points")
+
+
+def _csv_save(path: Path, names: list[str], array: Floats, compression: str | None) -> None:
     # pyarrow quotes every name; Python's writer only those that need it.
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(names)
-    with path.open("ab") as file:
+    header = io.StringIO(newline="")
+    csv.writer(header, lineterminator="\n").writerow(names)
+    with pa.output_stream(str(path), compression=compression) as file:
+        file.write(header.getvalue().encode())
         pa.csv.write_csv(_to_arrow(names, array), file, pa.csv.WriteOptions(include_header=False))
+
+
+def _csv_format(compression: str | None) -> Format:
+    return Format(
+        partial(_csv_names, compression=compression),
+        partial(_csv_load, compression=compression),
+        partial(_csv_save, compression=compression),
+    )
 
 
 # Parquet and Arrow ------------------------------------------------------------------------------------------
@@ -224,7 +269,7 @@ def _npy_save(path: Path, names: list[str], array: Floats) -> None:
 
 _ARROW = Format(_arrow_names, _arrow_load, _arrow_save)
 FORMATS = {
-    ".csv": Format(_csv_names, _csv_load, _csv_save),
+    **{f".csv{ending}": _csv_format(compression) for ending, compression in COMPRESSIONS.items()},
     ".parquet": Format(_parquet_names, _parquet_load, _parquet_save),
     ".arrow": _ARROW,
     ".feather": _ARROW,

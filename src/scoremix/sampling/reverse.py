@@ -13,7 +13,7 @@ step from the lowest level needs no small levels before it. With ``noise_scale =
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from math import expm1, hypot, log, sqrt
 
@@ -23,6 +23,9 @@ from scoremix.arrays import Array, like
 
 Denoiser = Callable[[Array, float], Array]
 """``denoiser(y, sigma) = E[x | y]``."""
+
+IDLE = 1e-9
+"""Steps that are shorter, relative to the noise, move nothing, and would only divide rounding errors by each other."""
 
 
 def dpm(
@@ -58,12 +61,8 @@ def dpm(
     Lu et al., DPM-Solver++ (arXiv 2211.01095), Algorithm 2.
     """
     before: tuple[Array, float] | None = None
-    for sigma, lower in pairwise(map(float, sigmas)):
-        g, s, s_lower = (
-            _center(denoiser, y, sigma, noise_scale),
-            hypot(noise_scale, sigma),
-            hypot(noise_scale, lower),
-        )
+    for sigma, _, s, s_lower in _steps(sigmas, noise_scale):
+        g = _center(denoiser, y, sigma, noise_scale)
         if s_lower == 0.0:
             return g
         h = log(s / s_lower)
@@ -106,8 +105,7 @@ def probability_flow(
     """
     if method not in ("heun", "euler"):
         raise ValueError(f"method={method!r} is not known: choose 'heun' or 'euler'.")
-    for sigma, lower in pairwise(map(float, sigmas)):
-        s, s_lower = hypot(noise_scale, sigma), hypot(noise_scale, lower)
+    for sigma, lower, s, s_lower in _steps(sigmas, noise_scale):
         slope = (y - _center(denoiser, y, sigma, noise_scale)) / s
         ahead = y + (s_lower - s) * slope
         if method == "heun" and lower > 0:
@@ -187,6 +185,14 @@ def reverse_sde(
         score = (denoiser(y, sigma) - y) / t
         y = y + 2 * s * (s - s_lower) * score + sqrt(t - lower**2) * _normal(y, rng)
     return y
+
+
+def _steps(sigmas: Iterable[float], noise_scale: float) -> Iterator[tuple[float, float, float, float]]:
+    """Steps between levels in both clocks, but those in which the noise of the data hides what is taken away."""
+    for sigma, lower in pairwise(map(float, sigmas)):
+        s, s_lower = hypot(noise_scale, sigma), hypot(noise_scale, lower)
+        if s - s_lower > IDLE * s:
+            yield sigma, lower, s, s_lower
 
 
 def _center(denoiser: Denoiser, y: Array, sigma: float, noise_scale: float) -> Array:
