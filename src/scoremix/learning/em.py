@@ -206,7 +206,7 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     -----
     Cost O(n k p), p features of the covariances.
     """
-    support = np.flatnonzero(mixture.weights > 0)
+    support = np.flatnonzero(mixture.weights != 0)  # weights that are no numbers stay, and show
     if len(support) < mixture.n_components:
         return with_others(expectation(source, mixture.take(support), n_threads), support, mixture)
     first = next(iter(source.chunks(1))).x

@@ -176,7 +176,7 @@ def expectation_with_missing(source: Source, mixture: Mixture, n_threads: int | 
     Expected
         As from `expectation`; the log likelihood is that of the observed entries.
     """
-    support = np.flatnonzero(mixture.weights > 0)
+    support = np.flatnonzero(mixture.weights != 0)
     if len(support) < mixture.n_components:
         some = expectation_with_missing(source, mixture.take(support), n_threads)
         return with_others(some, support, mixture)
