@@ -12,7 +12,14 @@ from scoremix import GaussianMixture
 from scoremix.arrays import to_numpy
 from scoremix.learning import missing
 from scoremix.learning.em import expectation, fit
-from scoremix.learning.missing import Filled, evaluate_with_missing, expectation_with_missing, impute, patterns
+from scoremix.learning.missing import (
+    Filled,
+    evaluate_with_missing,
+    expectation_with_missing,
+    holes_of,
+    impute,
+    swept,
+)
 from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
@@ -228,15 +235,62 @@ def test_filling_beats_the_means_of_the_columns(kind):
     assert ours < 0.8 * columns
 
 
-def test_patterns_cover_all_rows_once():
+def test_holes_cover_all_rows_that_have_some_once():
     x, _ = data(mixture_of("full"), n=300)
-    groups = list(patterns(x))
-    np.testing.assert_array_equal(np.sort(np.concatenate([rows for rows, _ in groups])), np.arange(300))
-    assert len({tuple(observed) for _, observed in groups}) == len(groups) == 2**D
-    for rows, observed in groups:
-        assert len(rows) > 0
-        seen = np.isin(np.arange(D), observed)
-        np.testing.assert_array_equal(~np.isnan(x[rows]), np.tile(seen, (len(rows), 1)))
+    groups = list(holes_of(x))
+    rows = np.concatenate([holes.rows for holes in groups])
+    np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(np.isnan(x).any(axis=1)))
+    assert [len(holes.columns) for holes in groups] == [1, 2, 3, 4]
+    for holes in groups:
+        np.testing.assert_array_equal(np.isnan(x[holes.rows]).sum(axis=1), len(holes.columns))
+        assert np.all(np.isnan(x[holes.rows, holes.columns[:, holes.pattern]]))
+        assert len({tuple(columns) for columns in holes.columns.T}) == holes.columns.shape[1]
+        np.testing.assert_array_equal(holes.starts, np.flatnonzero(np.diff(holes.pattern, prepend=-1)))
+
+
+def test_holes_of_many_columns_are_told_apart():
+    x = np.zeros((4, 70))
+    x[0, [0, 69]] = x[1, [1, 69]] = x[2, [0, 69]] = np.nan
+    (holes,) = holes_of(x)
+    assert sorted(map(tuple, holes.columns.T)) == [(0, 69), (1, 69)]
+    assert sorted(np.bincount(holes.pattern)) == [1, 2]
+
+
+@pytest.mark.parametrize("m", [1, 2, 9])
+def test_sweeping_inverts(m):
+    roots = np.random.default_rng(0).standard_normal((5, 3, m, m))
+    matrices = roots @ np.swapaxes(roots, -1, -2) + np.eye(m)
+    inverses, log_det = swept(np.moveaxis(matrices, (2, 3), (0, 1)).copy())
+    # Condition numbers of up to 30.
+    np.testing.assert_allclose(np.moveaxis(inverses, (0, 1), (2, 3)), np.linalg.inv(matrices), atol=1e-12)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(matrices)[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied"])
+def test_columns_that_nearly_determine_each_other_keep_their_digits(kind):
+    """Of a condition number of 1e8 a density row by row keeps half the digits, and so does this."""
+    mixture = mixture_of(kind)
+    scale = np.array([1.0, 1e-4, 1.0, 1.0])
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((D, D)))[0] * scale
+    values = turn.T @ mixture.covariance.values @ turn + 1e-9 * np.eye(D)
+    thin = Mixture(mixture.weights, mixture.means, covariance_of(kind, values, D))
+    x, _ = data(thin, n=200)
+    joint = np.array([log_joint(thin, row) for row in x])
+    # Terms of size 100 times a condition number of 1e9 times the precision.
+    np.testing.assert_allclose(evaluate_with_missing(thin, x)[0], np.logaddexp.reduce(joint, axis=1), atol=1e-4)
+
+
+def test_a_component_of_weight_zero_is_not_asked():
+    mixture = mixture_of("full")
+    without = Mixture(np.array([0.4, 0.6]), mixture.means[:2], mixture.covariance.take(np.arange(2)))
+    nothing = Mixture(np.array([0.4, 0.6, 0.0]), mixture.means, mixture.covariance)
+    x, _ = data(mixture)
+    for ours, theirs in zip(evaluate_with_missing(nothing, x), evaluate_with_missing(without, x), strict=True):
+        np.testing.assert_array_equal(ours if ours.ndim == 1 else ours[:, :2], theirs)
+    x[-1] = 1e3  # a complete row, nowhere near any of them
+    ours, theirs = (expectation_with_missing(ArraySource(x), some, 1) for some in (nothing, without))
+    np.testing.assert_array_equal(ours.mass, [*theirs.mass, 0.0])
+    assert ours.log_likelihood == theirs.log_likelihood
 
 
 @pytest.mark.parametrize("precision", [np.float64, np.float32])

@@ -1,5 +1,7 @@
 """Moves: what is promising, what they keep, and that they leave optima that EM cannot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,19 @@ def test_nothing_moves_at_the_optimum():
     search, _, best, _ = trapped("full")
     np.testing.assert_allclose(search.improved(best.mixture).mixture.means, best.mixture.means, atol=1e-4)
     assert len(Offers.of(search, best).promising(3)) == 0
+
+
+def test_what_was_seen_is_not_looked_for_again(monkeypatch):
+    search, start, _, _ = trapped("full")
+    found, looks = search.improved(start), []
+    monkeypatch.setattr("scoremix.learning.moves.split_gains", lambda *_: looks.append(1) or found.offers.splits)
+    again = search.improved(found.mixture, last=found)
+    assert not looks
+    assert again.log_likelihood == pytest.approx(found.log_likelihood, abs=LEAST_GAIN)
+    other = replace(search, rows=Rows(search.rows.x, search.rows.weight))
+    other.improved(found.mixture, max_rounds=0, last=found)  # rows that may be others
+    search.improved(start, max_rounds=0, last=replace(found, log_density=found.log_density - 1))  # EM gains
+    assert len(looks) == 2
 
 
 def test_no_rounds_make_no_moves():

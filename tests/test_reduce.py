@@ -1,9 +1,10 @@
 """Reduction: the sum depends on nothing but the rows and the chunk size, and memory not on the rows."""
 
 import os
+import pkgutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from scoremix import DDPMMixture, DiffusionMixture, GaussianMixture
 from scoremix.samples import reduce
 from scoremix.samples.reduce import FEW_CHUNKS, accumulate, available_threads, even_chunks, single_blas_thread
 from scoremix.samples.source import ArraySource
@@ -120,6 +122,113 @@ def test_blas_is_pinned_while_chunks_run_and_released_after(fails):
     assert all(seen == [1] * len(before) for seen in during)
 
 
+def test_blas_has_its_threads_again_in_whatever_order_limits_end():
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        first, second = single_blas_thread(), single_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert set(blas_threads()) == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before
+
+
+def test_blas_has_its_threads_again_after_fits_in_threads():
+    """Also where some of them fail, one before the others."""
+    together = threading.Barrier(4)
+
+    def learn(seed):
+        together.wait(timeout=30)
+        x = rows_of(200, seed) if seed else np.full((3, 2), np.nan)
+        with pytest.raises(ValueError, match="NaN") if not seed else nullcontext():
+            GaussianMixture(2, random_state=seed).fit(x)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        for _ in range(3):
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(learn, range(4)))
+            assert blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_begins_without_the_limits_of_other_threads():
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        reading, writing = os.pipe()
+        with single_blas_thread():
+            child = os.fork()
+            if not child:
+                answer = b"no"
+                with suppress(BaseException):
+                    first = blas_threads()
+                    with single_blas_thread():
+                        inside = blas_threads()
+                    if (first, set(inside), blas_threads()) == (before, {1}, before):
+                        answer = b"as before"
+                os.write(writing, answer)
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 20) == b"as before"
+        assert blas_threads() == before
+        os.close(reading)
+        os.close(writing)
+
+
+PLACES = {
+    "M-step": "scoremix.learning.em.maximisation",
+    "splits": "scoremix.learning.moves.split_gains",
+    "merges": "scoremix.learning.moves.merge_costs",
+    "prior": "scoremix.learning.global_start.rounding",
+    "factors": "scoremix.models.covariance._inverse_factor",
+}
+
+
+@pytest.mark.parametrize("number", [3, "auto"])
+def test_blas_has_one_thread_in_a_fit_and_in_its_questions(monkeypatch, number):
+    """From the prior, before the first pass, to the check of optimality, after the last."""
+    seen = {name: [] for name in PLACES}
+
+    def watched(name, work):
+        def watching(*args, **named):
+            seen[name].extend(blas_threads())
+            return work(*args, **named)
+
+        return watching
+
+    for name, path in PLACES.items():
+        monkeypatch.setattr(path, watched(name, pkgutil.resolve_name(path)))
+    x = np.concatenate([rows_of(100, seed) / 1e3 + 9 * seed for seed in range(3)])
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        model = GaussianMixture(number, covariance_prior="shared", random_state=0).fit(x)
+        assert {name: set(threads) for name, threads in seen.items()} == {name: {1} for name in PLACES}
+        del seen["factors"][:]
+        model.conditional({0: 0.0}).score_samples(x[:, 1:])
+        assert set(seen["factors"]) == {1}
+        assert blas_threads() == before
+
+
+@pytest.mark.parametrize("estimator", [DDPMMixture, DiffusionMixture])
+def test_blas_has_one_thread_in_every_estimator(monkeypatch, estimator):
+    seen = []
+
+    def looking(self, *args, **named):
+        seen.extend(blas_threads())
+        return checked(self, *args, **named)
+
+    module = f"scoremix.estimators.{'ddpm' if estimator is DDPMMixture else 'diffusion'}_mixture"
+    checked = pkgutil.resolve_name(f"{module}.validated_samples")
+    monkeypatch.setattr(f"{module}.validated_samples", looking)  # the first line of fits and of questions
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(ValueError, match="NaN"):
+            estimator().fit([[np.nan, 1.0]] * 9)
+        assert set(seen) == {1}
+        assert set(blas_threads()) != {1}
+
+
 def test_no_more_threads_than_chunks_and_none_for_one(monkeypatch):
     asked = []
 
@@ -154,12 +263,36 @@ def test_a_source_without_rows_is_refused():
 @pytest.mark.parametrize(("value", "expected"), [("1", 1), ("2", 2), ("64", 8), ("", 8), ("0", 8), ("4,2", 8)])
 def test_available_threads_follow_the_environment(monkeypatch, value, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(reduce, "cpu_count", lambda: 8)
     assert available_threads() == expected
 
 
-def test_available_threads_without_affinity(monkeypatch):
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"cpu.max": "150000 100000"},
+        {"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"},
+    ],
+    ids=["v2", "v1"],
+)
+def test_available_threads_follow_the_quota_of_a_container(monkeypatch, tmp_path, files):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    at, exists, opened = "/sys/fs/cgroup/", os.path.exists, open
+
+    def moved(path):
+        return str(path).replace(at, f"{tmp_path}/")
+
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os.path, "exists", lambda path: exists(moved(path)))
+    monkeypatch.setattr("builtins.open", lambda path, *rest, **named: opened(moved(path), *rest, **named))
+    assert available_threads() == 2
+
+
+def test_available_threads_of_an_unknown_system(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert available_threads() == 1

@@ -247,3 +247,20 @@ def test_distinct_rows_are_counted(xp):
 def test_distinct_rows_of_weight_zero_do_not_count():
     x = np.concatenate([np.zeros((3, 2)), np.arange(8.0).reshape(4, 2) + 1])
     assert n_distinct_rows(ArraySource(x, np.array([1.0, 1, 1, 1, 0, 0, 0])), 3) == 2
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_few_wide_cells_have_the_moments_of_their_rows(weighted):
+    """In many dimensions a cell's second moment is taken of its own rows, without products of coordinates."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 12)) + 9 * rng.integers(2, size=(300, 1))
+    weight = rng.integers(0, 3, 300).astype(float) if weighted else np.ones(300)
+    mixture = initial_mixture(ArraySource(x, weight if weighted else None), 2, "full", "kmeans", 0.0, rng)
+    label = x.mean(axis=1) > 4.5
+    for k in range(2):
+        mine = label == (mixture.means[k].mean() > 4.5)
+        # 150 terms of size 100, in another order.
+        np.testing.assert_allclose(mixture.weights[k], weight[mine].sum() / weight.sum(), rtol=1e-12)
+        np.testing.assert_allclose(mixture.means[k], np.average(x[mine], axis=0, weights=weight[mine]), atol=1e-11)
+        expected = np.cov(x[mine].T, aweights=weight[mine], ddof=0)
+        np.testing.assert_allclose(mixture.covariance.values[k], expected, atol=1e-11)

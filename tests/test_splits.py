@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 from scoremix.learning import posterior, splits
 from scoremix.learning.posterior import Rows
 from scoremix.learning.shrinkage import KnownShape
-from scoremix.learning.splits import MEMBER, split_gains
+from scoremix.learning.splits import MEMBER, _sound, split_gains
 from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 
@@ -234,3 +234,10 @@ def test_copies_of_one_row_do_no_harm(kind):
     assert np.all(np.isfinite(found.gain))
     assert np.all(np.isfinite(found.held_out))
     assert np.all(np.isfinite(found.first.covariance.values))
+
+
+def test_parts_without_width_keep_the_covariance_of_their_parent():
+    parent = covariance_of("full", np.array([np.eye(2), 2 * np.eye(2)]), 2)
+    flat = parent.with_values(np.array([[[1.0, 1.0], [1.0, 1.0]], [[3.0, 0.0], [0.0, 4.0]]]))
+    np.testing.assert_array_equal(_sound(flat, parent).values, [np.eye(2), np.diag([3.0, 4.0])])
+    assert _sound(parent, flat) is parent

@@ -290,6 +290,50 @@ def fits_table(rows: Sequence[Row]) -> Table:
     return ("whole fit", "method", "CPU s", "times faster", "iterations", "mean log likelihood"), lines
 
 
+def blas_table(rows: Sequence[Row]) -> Table:
+    """A row per fit, and state of the machine."""
+    methods = values_of(rows, "method")
+    lines = []
+    for n, d, k, is_busy in dict.fromkeys((r["n"], r["d"], r["k"], r["busy"]) for r in rows):
+        cells = [of(rows, n=n, d=d, k=k, busy=is_busy, method=method)[0] for method in methods]
+        name = f"n = {n:,}, d = {d}, k = {k}" + (", one core busy" if is_busy else "")
+        lines.append((name, *(f"{r['seconds']:.2f} ({r['ratio']:.1f})" for r in cells)))
+    return ("whole fit, s (ratio to one thread)", *methods), lines
+
+
+def missing_table(rows: Sequence[Row]) -> Table:
+    """A row per cell."""
+    head = ("one pass", "rows", "missing", "patterns", "complete rows, ms", "with missing values, ms", "times longer")
+    return head, [
+        (
+            cell_name(r),
+            f"{r['n']:,}",
+            f"{r['share']:.0%}",
+            f"{r['patterns']:,}",
+            f"{1e3 * r['seconds_whole']:.1f}",
+            f"{1e3 * r['seconds']:.1f}",
+            f"{r['ratio']:.1f}",
+        )
+        for r in rows
+    ]
+
+
+def one_hot_table(rows: Sequence[Row]) -> Table:
+    """A row per number of columns and method."""
+    head = ("columns", "method", "CPU s", "times scikit-learn's", "mean log likelihood", "held out")
+    return head, [
+        (
+            str(r["d"]),
+            r["method"],
+            f"{r['seconds']:.2f}",
+            f"{r['ratio']:.1f}",
+            f"{r['log_likelihood']:.2f}",
+            f"{r['held_out']:.1f}",
+        )
+        for r in rows
+    ]
+
+
 PLANS: dict[str, tuple[dict[str, Callable[[Content], Figure]], Callable[[Sequence[Row]], Table], str]] = {
     "iteration": (
         {"iteration": draw_iteration, "floor": draw_floor},
@@ -306,6 +350,9 @@ PLANS: dict[str, tuple[dict[str, Callable[[Content], Figure]], Callable[[Sequenc
         acceleration_table,
         "Passes over the data until the mean log likelihood is within 1e-6 nats of where plain EM ends.",
     ),
+    "blas": ({}, blas_table, "BLAS threads: whole fits, time on the clock."),
+    "missing": ({}, missing_table, "Values missing at random, one thread."),
+    "one_hot": ({}, one_hot_table, "Categories as columns of 0 and 1: whole fits of 6 components, one thread."),
 }
 CAPTIONS = {
     "iteration": "times faster than scikit-learn, one iteration",

@@ -3,8 +3,8 @@
     python -m benchmarks.gaussian.run --size full
     python -m benchmarks.gaussian.run --size full --only iteration --only threads
 
-CPU time on one thread but for the table of threads, which is time on the clock. `tiny` runs the same code in seconds;
-its numbers mean nothing.
+CPU time on one thread, but time on the clock for the tables of threads and of BLAS. `tiny` runs the same code in
+seconds; its numbers mean nothing.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks import RESULTS, ROOT
 from benchmarks.gaussian import PREFIX
+from benchmarks.gaussian.hard import blas, missing, one_hot
 from benchmarks.gaussian.methods import DOUBLE, REG, RIVAL, SINGLE, Method
 from benchmarks.gaussian.metrics import floor_of, seconds_per_iteration, wall_seconds
 from benchmarks.gaussian.peers import PEERS
@@ -288,6 +289,9 @@ TABLES: dict[str, Callable[[Size], Iterator[Row]]] = {
     "accuracy": accuracy,
     "acceleration": acceleration,
     "fits": fits,
+    "blas": blas,
+    "missing": missing,
+    "one_hot": one_hot,
 }
 
 

@@ -42,12 +42,14 @@ from scoremix.learning.student import Student
 from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath
+from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import ArraySource, Source
 from scoremix.storage import write_model
 
 logger = logging.getLogger("scoremix")
 
 
+@on_one_blas_thread
 class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
     """Learn a mixture of Gaussians by gradient descent on the objective of a diffusion model.
 

@@ -55,6 +55,7 @@ from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.paths import FilePath
 from scoremix.samples.columns import Columns
+from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import Source
 from scoremix.sampling.draw import draw
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
@@ -73,6 +74,7 @@ STEP = {"dpm": 0.25, "probability_flow": 0.25, "ancestral": 0.02, "reverse_sde":
 the samplers that draw noise, whose steps are of first order, clusters get the shares of their neighbours."""
 
 
+@on_one_blas_thread
 class DiffusionMixture(LearntAttributes, BaseEstimator):
     """Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 

@@ -56,8 +56,10 @@ from scoremix.learning.posterior import weight_of
 from scoremix.learning.seeding import initial_mixture, n_distinct_rows
 from scoremix.learning.shrinkage import ENOUGH_ROWS
 from scoremix.learning.stepwise import Running
+from scoremix.models.covariance import least_variance
 from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
+from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import ArraySource, Source
 from scoremix.storage import write_model
 
@@ -66,10 +68,14 @@ OWN_STARTS = ("global", "diffusion")
 
 ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
 
+FLAT = 10.0
+"""A variance of fewer times `reg_covar` is hardly the data's."""
+
 FIRST_BATCH_PASSES = 10
 """Most EM passes over the first batch of a stream: enough to leave the seeds, too few to fit that batch's noise."""
 
 
+@on_one_blas_thread
 class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     """Gaussian mixture by expectation maximisation: parameters, clusters, density, score.
 
@@ -92,8 +98,9 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         Number of starts; the fit of largest likelihood is kept.
     init_params : {"global", "diffusion", "kmeans", "k-means++", "random", "random_from_data"}, default="global"
         How a start is chosen. "global": one that needs no restarts, from too many seeds by merges, splits and moves;
-        "diffusion": from noise, then the same moves; the others as in scikit-learn. Where `means_init` is given, plain
-        EM starts there.
+        "diffusion": from noise, then the same moves; the others as in scikit-learn. Where a component has no width in
+        some direction, both are compared with the start by "kmeans", and the fit of larger likelihood is kept. Where
+        `means_init` is given, plain EM starts there.
     weights_init : array-like of shape (k,), optional
         Weights to start from. With all three starts given nothing is drawn.
     means_init : array-like of shape (k, d), optional
@@ -284,8 +291,12 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         rng, prior = self._begin(), self._prior(seeding, n_seeds)
         best: Fit | None = None
         for i in range(self.n_init if past is None else 1):
+            seeds = deepcopy(rng)
             start, steps = self._start(seeding, n_seeds, prior, rng) if past is None else (past, [])
             found = self._run(i, source, start, step, prior, -np.inf if past is None else float(self.lower_bound_))
+            if past is None and self._is_searched(n_seeds) and self._is_flat(found.mixture):
+                start = initial_mixture(seeding, n_seeds, self.covariance_type, "kmeans", self.reg_covar, seeds)
+                found = max(found, self._run(i, source, start, step, prior, -np.inf), key=_bound)
             if best is None or _bound(found) > _bound(best):
                 best, path = found, steps
         assert best is not None  # n_init >= 1
@@ -762,6 +773,15 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
     def _is_start_given(self) -> bool:
         return any(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))
 
+    def _is_searched(self, n_seeds: int) -> bool:
+        """Whether the start of a given number of components is to be found by moves."""
+        few = self.n_components == "auto" or n_seeds < max(2, int(self.n_components))
+        return self.init_params in OWN_STARTS and not self._is_start_given() and not few
+
+    def _is_flat(self, mixture: Mixture) -> bool:
+        """Whether a component has no width in some direction: moves then gain by `reg_covar`, and judge no start."""
+        return least_variance(mixture.covariance) < FLAT * self.reg_covar
+
     def _is_scarce(self, source: Source) -> bool:
         """Whether rows are few for the parameters of the components."""
         d = self.n_features_in_
@@ -785,7 +805,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
             covariance = inverse_of(kind, check_matrices("precision", self.precisions_init, kind, k, d), d)
         if weights is not None and means is not None and covariance is not None:
             return Mixture(weights, means, covariance), []
-        if self.init_params not in OWN_STARTS or self._is_start_given() or n_seeds < max(2, k):
+        if not self._is_searched(n_seeds):
             method = "kmeans" if self.init_params in OWN_STARTS else self.init_params
             start = repeated(initial_mixture(source, n_seeds, kind, method, self.reg_covar, rng), k)
         else:

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, namespace, product, to_numpy
+from scoremix.arrays import Array, Floats, indices_like, namespace, product, to_numpy
 from scoremix.learning.acceleration import Acceleration
 from scoremix.models.covariance import Covariance, Tied
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
@@ -40,6 +40,9 @@ MIN_CHUNK, MAX_CHUNK = 512, 16384
 
 FEW_FRAMES = 8
 """Sums are kept for so many frames; with more, every chunk is brought to the means, which takes time but no memory."""
+
+NOTHING = {8: 1e-18, 4: 1e-9}
+"""Shares of points, by bytes of a number, that change no sum of those of a component beyond rounding."""
 
 SMALL_WORK = 2**24
 """Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other."""
@@ -153,7 +156,7 @@ def _second_product(
         common[part.frame] = second_moment(phi[1 : d + 1, :], weight)
     if joint.is_stacked:
         shares *= scale[None, :]
-        return {part.frame: _sums_by_component(shares, phi)}, common
+        return {part.frame: sums_by_component(shares, phi)}, common
     if phi.shape[0] < shares.shape[0]:
         phi *= scale[None, :]  # whichever is smaller
     else:
@@ -170,13 +173,17 @@ def _double(x: Array) -> Floats:
     return to_numpy(x).astype(np.float64, copy=False)
 
 
-def _sums_by_component(shares: Array, phi: Array) -> Floats:
-    """Packed sums without the products of coordinates: a symmetric product per component."""
-    rows, columns = np.triu_indices(phi.shape[0] - 1)
-    second, roots = [], namespace(phi).sqrt(shares)
+def sums_by_component(shares: Array, phi: Array) -> Floats:
+    """Sums without the products of coordinates: a symmetric product per component, of the points it has."""
+    xp, second, least = namespace(phi), [], NOTHING[itemsize_of(phi)]
     for k in range(shares.shape[0]):
-        half = phi[1:, :] * roots[k : k + 1, :]
-        second.append(_double(product(half, half.T))[rows, columns])
+        x, share = phi[1:, :], shares[k, :]
+        mine = np.flatnonzero(to_numpy(share) > least)
+        if 2 * len(mine) < x.shape[1]:
+            at = indices_like(mine, phi)
+            x, share = xp.take(x, at, axis=1), xp.take(share, at)
+        half = x * xp.sqrt(share)[None, :]
+        second.append(_double(product(half, half.T)).ravel())
     return np.concatenate([_double(product(shares, phi.T)), np.array(second)], axis=1)
 
 
@@ -199,15 +206,13 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     -----
     Cost O(n k p), p features of the covariances.
     """
-    support = np.flatnonzero(mixture.weights > 0)
+    support = np.flatnonzero(mixture.weights != 0)  # weights that are no numbers stay, and show
     if len(support) < mixture.n_components:
-        return _with_others(expectation(source, mixture.take(support), n_threads), support, mixture)
+        return with_others(expectation(source, mixture.take(support), n_threads), support, mixture)
     first = next(iter(source.chunks(1))).x
     joint = mixture.joint(itemsize_of(first))
     k, p = mixture.n_components, mixture.covariance.n_sums(mixture.n_features)
-    n_threads = n_threads or available_threads()
-    if source.n_rows * k * p <= SMALL_WORK:
-        n_threads = 1
+    n_threads = 1 if source.n_rows * k * p <= SMALL_WORK else n_threads or available_threads()
     numbers = CHUNK_NUMBERS if n_threads == 1 else THREADED_CHUNK_NUMBERS
     # Stacked factors are walked component by component: twice the rows make these short calls longer.
     width = k * mixture.n_features // 2 + k if joint.is_stacked else k + p
@@ -226,7 +231,7 @@ def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) 
     return accumulate(about_means, source, chunk_rows=rows, n_threads=n_threads)
 
 
-def _with_others(expected: Expected, support: NDArray[np.intp], mixture: Mixture) -> Expected:
+def with_others(expected: Expected, support: NDArray[np.intp], mixture: Mixture) -> Expected:
     """What is expected of some components, and nothing of the others, whose weight is 0."""
 
     def spread(values: Floats) -> Floats:

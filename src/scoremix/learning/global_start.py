@@ -25,7 +25,7 @@ from scoremix.learning.moves import Offers, Search
 from scoremix.learning.posterior import Rows, rows_of
 from scoremix.learning.seeding import d2_seeds, lloyd, mixture_of_cells
 from scoremix.learning.shrinkage import Ghosts, SharedShape, rounding
-from scoremix.models.covariance import Spherical
+from scoremix.models.covariance import Spherical, least_variance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
@@ -110,13 +110,16 @@ def global_start(
     else:
         search, mixture = covering(rows, max(n_components, int(OVER * n_components)), kind, coordinates.seen_scale, rng)
     mixture = search.em(mixture, 5, 1e-3)
-    mixture = search.improved(search.reduced(mixture, n_components)).mixture
-    search = replace(search, rows=everything.like(search.rows))
-    mixture = search.improved(mixture, LAST_ROUNDS, LAST_FAILURES, POLISH).mixture
+    state = search.improved(search.reduced(mixture, n_components))
+    if rows is not everything:
+        search = replace(search, rows=everything.like(search.rows))
+    state = search.improved(state.mixture, LAST_ROUNDS, LAST_FAILURES, POLISH, state)
     if plain:
-        mixture = search.plain(mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
+        # Without a prior all that a component has in a direction of no width is the rounding of its moments.
+        search = search if least_variance(state.unshrunk) > RESOLUTION else replace(search, rows=everything)
+        mixture = search.plain(state.mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
     else:
-        mixture = search.em(mixture, POLISH, POLISH_TOLERANCE)
+        mixture = search.em(state.mixture, POLISH, POLISH_TOLERANCE)
     return coordinates.outside(mixture).sorted()
 
 
@@ -176,7 +179,7 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     rows, local = coordinates.rows(rows), coordinates.inside(mixture)
     d = local.n_features
     variances = np.trace(local.covariances, axis1=1, axis2=2) / d
-    rows = rows.single() if variances.min() > RESOLUTION else rows
+    rows = rows.single() if least_variance(local.covariance) > RESOLUTION else rows
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding(rows.x))
     offers = Offers.of(
         Search(rows, REG * float(np.median(variances)), SharedShape(kind, d, ghosts)),

@@ -52,7 +52,8 @@ def merged(mixture: Mixture, i: Ints, j: Ints) -> Mixture:
     """The components that have the moments of the pairs."""
     both = np.array([mixture.weights[i], mixture.weights[j]])
     weights, delta = both.sum(axis=0), mixture.means[j] - mixture.means[i]
-    means = mixture.means[i] + (both[1] / weights)[:, None] * delta
+    both = np.where(weights > 0, both, 1.0)  # of two that have no weight, the halves
+    means = mixture.means[i] + (both[1] / both.sum(axis=0))[:, None] * delta
     return Mixture(weights, means, mixture.covariance.merged(i, j, both, delta))
 
 
@@ -89,7 +90,9 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
         costs[sound] = merge_costs(posterior, i[sound], j[sound])
         return costs
     d, k = mixture.n_features, mixture.n_components
-    log_weight = np.log(pairs.weights) - 0.5 * (d * LOG_2PI + pairs.covariance.log_det(len(i), d))
+    with np.errstate(divide="ignore"):  # a weight of 0
+        log_weights = np.log(pairs.weights)
+    log_weight = log_weights - 0.5 * (d * LOG_2PI + pairs.covariance.log_det(len(i), d))
     owner = np.argmax(shares, axis=1)
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(k + 1))

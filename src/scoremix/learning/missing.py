@@ -1,10 +1,15 @@
 """Missing values, marginalised exactly: a row says what its observed columns say, and nothing else.
 
-Rows are grouped by their pattern of NaN. What is observed is a mixture too (the marginal), so a group is an ordinary
-E-step in fewer columns; its sums are then completed with what each component expects of the missing columns, given the
-observed ones: moments about the means are mapped by ``K = [I; B]`` (B the regression of the missing on the observed
-columns), and the covariance that remains is added. So the completion costs O(k d^3) per pattern, not per row. Values
-are taken to be missing at random.
+The density of what a row shows, and what is to be expected of the rest, follow from the precision matrix P = U U^T of a
+component and the few entries that are missing (index m): given the others these have the covariance ``P_mm^-1``, and
+their mean makes the quadratic form of the whole row least. So a row is *completed*, offset by offset from the mean of
+every component, ``f_m = -P_mm^-1 (P z)_m`` with z the observed offsets; ``|U^T f|^2`` is the quadratic form of what it
+shows (at its least, where errors of f count squared), and ``log det P_mm`` is what the determinant changes by. Then an
+E-step is one of complete rows, but for the covariances ``P_mm^-1`` that are added.
+
+Rows come in as many patterns as there are rows. Those with equally many missing entries are a stack of small systems,
+which are *swept* (Gauss-Jordan, without pivots since they are positive definite) all at once: O(k |m|^3) per pattern,
+and O(k d^2) per row. Values are taken to be missing at random.
 """
 
 from __future__ import annotations
@@ -16,28 +21,145 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, product, to_numpy
-from scoremix.learning.em import Expected, expected_of
-from scoremix.models.covariance import Full
-from scoremix.models.joint import itemsize_of
+from scoremix.learning.em import Expected, expected_of, with_others
+from scoremix.models.covariance import LOG_2PI
+from scoremix.models.joint import itemsize_of, normalise
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source
 
-CHUNK_ROWS = 16384
-"""Rows whose patterns are grouped together."""
+CHUNK_ROWS, CHUNK_NUMBERS = 16384, 2**18
+"""Rows that are completed together, and their offsets from all means, at most about."""
 
 ENOUGH_COMPLETE = 1000
 """With so many complete rows, seeds are chosen among them alone."""
 
 
-def patterns(x: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Group rows by their pattern of NaN: yields the rows and the observed columns of every group."""
-    kinds, group = np.unique(~np.isnan(x), axis=0, return_inverse=True)
-    group = group.ravel()
-    order = np.argsort(group, kind="stable")
-    ends = np.cumsum(np.bincount(group, minlength=len(kinds)))
-    for observed, rows in zip(kinds, np.split(order, ends[:-1]), strict=True):
-        yield rows, np.flatnonzero(observed)
+@dataclass(frozen=True)
+class Holes:
+    """Rows with the same number m > 0 of missing entries, sorted by which these are.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (n,)
+    columns : ndarray of int, shape (m, p)
+        Missing columns of every pattern.
+    starts : ndarray of int, shape (p,)
+        Where the rows of a pattern begin.
+    pattern : ndarray of int, shape (n,)
+        Which pattern a row has.
+    """
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    pattern: NDArray[np.intp]
+
+
+def holes_of(x: NDArray[np.floating]) -> Iterator[Holes]:
+    """Group the rows with missing entries by their number, and by pattern."""
+    missing = np.isnan(x)
+    numbers = missing.sum(axis=1)
+    bits = np.packbits(missing, axis=1)
+    names = np.ascontiguousarray(bits).view(f"V{bits.shape[1]}")[:, 0]
+    for m in np.unique(numbers[numbers > 0]):
+        rows = np.flatnonzero(numbers == m)
+        _, first, pattern = np.unique(names[rows], return_index=True, return_inverse=True)
+        order = np.argsort(pattern, kind="stable")
+        columns = np.nonzero(missing[rows[first]])[1].reshape(-1, m).T
+        starts = np.searchsorted(pattern[order], np.arange(len(first)))
+        yield Holes(rows[order], columns, starts, pattern[order])
+
+
+def swept(matrices: Floats) -> tuple[Floats, Floats]:
+    """Invert positive definite matrices (m, m, ...) in place: the inverses, and log determinants (...)."""
+    log_det = np.zeros(matrices.shape[2:])
+    for i in range(len(matrices)):
+        pivot, column = matrices[i, i].copy(), matrices[:, i].copy()
+        log_det += np.log(pivot)
+        row = matrices[i] / pivot
+        matrices -= column[:, None] * row
+        matrices[i], matrices[:, i] = row, -column / pivot
+        matrices[i, i] = 1 / pivot
+    return matrices, log_det
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Rows as every component expects them.
+
+    Attributes
+    ----------
+    offsets : ndarray of shape (k, n, d)
+        From the means; missing entries are expected ones.
+    log_joint : ndarray of shape (k, n)
+        Logarithms of the weights times the densities of what is observed.
+    left : list of (Holes, ndarray)
+        Covariances of the missing entries given the observed ones, (m, m, p, k); (m, p, k) where they are diagonal.
+        The last axis has length 1 where the components share them.
+    """
+
+    offsets: Floats
+    log_joint: Floats
+    left: list[tuple[Holes, Floats]]
+
+    def posterior(self) -> tuple[Floats, Floats]:
+        """Log densities (n,), and responsibilities (k, n)."""
+        relative, total, log_density = normalise(self.log_joint.copy())
+        return log_density, relative / total
+
+
+class Completion:
+    """What completing rows takes of a mixture, computed once.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    """
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.mixture = mixture
+        k, d = mixture.means.shape
+        self.chunk_rows = int(np.clip(CHUNK_NUMBERS // (k * d), 1, CHUNK_ROWS))
+        with np.errstate(divide="ignore"):  # a weight of 0
+            self._log_weights = np.log(mixture.weights)
+        self._is_apart = mixture.covariance.kind in ("diag", "spherical")
+        if self._is_apart:
+            self._variances = np.broadcast_to(mixture.covariance.values.reshape(k, -1), (k, d))
+        else:
+            self._factor = mixture.covariance.precisions_cholesky().reshape(-1, d, d)
+            self._precision = self._factor @ np.swapaxes(self._factor, 1, 2)
+            self._stacked = np.ascontiguousarray(np.moveaxis(self._precision, 0, -1))
+            self._log_det = mixture.covariance.log_det(k, d)
+
+    def of(self, x: NDArray[np.floating]) -> Completed:
+        """Complete the rows x (n, d), of which each shows something."""
+        seen = ~np.isnan(x)
+        offsets = np.where(seen, x - self.mixture.means[:, None, :], 0.0)
+        squares, left = (self._apart if self._is_apart else self._together)(offsets, seen, holes_of(x))
+        constant = self._log_weights[:, None] - 0.5 * LOG_2PI * seen.sum(axis=1)
+        return Completed(offsets, constant - 0.5 * squares, left)
+
+    def _together(
+        self, offsets: Floats, seen: NDArray[np.bool_], found: Iterator[Holes]
+    ) -> tuple[Floats, list[tuple[Holes, Floats]]]:
+        """Quadratic forms plus log determinants (k, n), and what is left; missing offsets are filled in place."""
+        pull, log_det, left = offsets @ self._precision, np.tile(self._log_det[:, None], len(seen)), []
+        for holes in found:
+            inverse, change = swept(self._stacked[holes.columns[:, None], holes.columns])
+            at = (np.arange(len(offsets)), holes.rows[:, None], holes.columns[:, holes.pattern, None])  # (m, n, k)
+            offsets[at] = -np.sum(inverse[:, :, holes.pattern] * pull[at], axis=1)
+            log_det[:, holes.rows] += change[holes.pattern].T
+            left.append((holes, inverse))
+        white = offsets @ self._factor
+        return np.einsum("knd,knd->kn", white, white) + log_det, left
+
+    def _apart(
+        self, offsets: Floats, seen: NDArray[np.bool_], found: Iterator[Holes]
+    ) -> tuple[Floats, list[tuple[Holes, Floats]]]:
+        """The same where columns are independent: the missing ones have their means and variances."""
+        squares = np.einsum("knd,kd->kn", offsets**2, 1 / self._variances) + np.log(self._variances) @ seen.T
+        return squares, [(holes, np.moveaxis(self._variances[:, holes.columns], 0, -1)) for holes in found]
 
 
 def expectation_with_missing(source: Source, mixture: Mixture, n_threads: int | None = None) -> Expected:
@@ -54,73 +176,62 @@ def expectation_with_missing(source: Source, mixture: Mixture, n_threads: int | 
     Expected
         As from `expectation`; the log likelihood is that of the observed entries.
     """
+    support = np.flatnonzero(mixture.weights != 0)
+    if len(support) < mixture.n_components:
+        some = expectation_with_missing(source, mixture.take(support), n_threads)
+        return with_others(some, support, mixture)
+    completion, joint = Completion(mixture), mixture.joint(itemsize_of(next(iter(source.chunks(1))).x))
 
     def statistic(chunk: Chunk) -> Expected:
         x = to_numpy(chunk.x)
-        weight = None if chunk.weight is None else to_numpy(chunk.weight)
-        total: Expected | None = None
-        for rows, observed in patterns(x):
-            added = _expected_of_pattern(
-                mixture, x[rows][:, observed], None if weight is None else weight[rows], observed
-            )
-            total = added if total is None else total + added
-        if total is None:
-            raise ValueError("There are no rows.")
+        weight = np.ones(len(x)) if chunk.weight is None else to_numpy(chunk.weight).astype(np.float64)
+        missing = np.isnan(x).sum(axis=1)
+        total = _expected_of_nothing(mixture, float(weight[missing == x.shape[1]].sum()))
+        some, whole = (missing > 0) & (missing < x.shape[1]), missing == 0
+        if np.any(some):
+            total += _expected_with_holes(completion, x[some].astype(np.float64), weight[some])
+        if np.any(whole):
+            total += expected_of(joint, np.ascontiguousarray(x[whole].T), weight[whole].astype(x.dtype))
         return total
 
-    return accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=n_threads)
+    return accumulate(statistic, source, chunk_rows=completion.chunk_rows, n_threads=n_threads)
 
 
-def _expected_of_pattern(
-    mixture: Mixture, x: NDArray[np.floating], weight: Array | None, observed: NDArray[np.intp]
-) -> Expected:
-    """Sums over rows with the same observed columns, completed."""
-    k = mixture.n_components
-    if not len(observed):  # what the mixture expects without any data
-        total = float(len(x)) if weight is None else float(weight.sum())
-        nothing = np.zeros((k, 0))
-        return _completed(mixture, Expected(total * mixture.weights, nothing, np.zeros(k), 0.0, total), observed)
-    part = _untied(mixture).marginal(observed)
-    partial = expected_of(part.joint(itemsize_of(x)), np.ascontiguousarray(x.T), weight)
-    return _completed(mixture, partial, observed)
-
-
-def _untied(mixture: Mixture) -> Mixture:
-    """The mixture with a covariance per component: a tied one has no moments of single components."""
-    if mixture.covariance.kind != "tied":
-        return mixture
-    return Mixture(mixture.weights, mixture.means, Full(np.array(mixture.covariances)))
-
-
-def _completed(mixture: Mixture, partial: Expected, observed: NDArray[np.intp]) -> Expected:
-    """Add what the components expect of the missing columns."""
-    k, d = mixture.means.shape
-    kind, mass, values = mixture.covariance.kind, partial.mass, mixture.covariance.values
-    rest = np.setdiff1d(np.arange(d), observed)
-    first = np.zeros((k, d))
-    if kind in ("diag", "spherical"):
-        first[:, observed] = partial.first
-        if kind == "spherical":
-            second = partial.second + mass * len(rest) * values
-        else:
-            second = np.zeros((k, d))
-            second[:, observed] = partial.second if len(observed) else 0.0
-            second[:, rest] = mass[:, None] * values[:, rest]
-        return Expected(mass, first, np.asarray(second), partial.log_likelihood, partial.weight)
-    if not len(observed):
-        full = mass[:, None, None] * mixture.covariances
+def _expected_of_nothing(mixture: Mixture, total: float) -> Expected:
+    """What the mixture expects of rows of this weight that show nothing."""
+    mass, values, d = total * mixture.weights, mixture.covariance.values, mixture.n_features
+    if mixture.covariance.kind == "tied":
+        second = total * values
     else:
-        complete = np.zeros((k, d, len(observed)))  # K
-        complete[:, observed, np.arange(len(observed))] = 1.0
-        full = np.zeros((k, d, d))
-        if len(rest):
-            gain, left = mixture.regression(observed)
-            complete[:, rest, :] = gain
-            full[:, rest[:, None], rest] = mass[:, None, None] * left.dense(k, len(rest))
-        full += complete @ partial.second @ np.swapaxes(complete, 1, 2)
-        first = np.einsum("kij,kj->ki", complete, partial.first)
-    second = full.sum(axis=0) if kind == "tied" else full
-    return Expected(mass, first, second, partial.log_likelihood, partial.weight)
+        per_component = mass.reshape(-1, *[1] * (values.ndim - 1))
+        second = per_component * values * (d if mixture.covariance.kind == "spherical" else 1)
+    return Expected(mass, np.zeros_like(mixture.means), second, 0.0, total)
+
+
+def _expected_with_holes(completion: Completion, x: Floats, weight: Floats) -> Expected:
+    """Sums over rows that show something each."""
+    rows, kind = completion.of(x), completion.mixture.covariance.kind
+    log_density, shares = rows.posterior()
+    shares *= weight
+    first = product(shares[:, None, :], rows.offsets)[:, 0, :]
+    if kind in ("diag", "spherical"):
+        second = product(shares[:, None, :], rows.offsets**2)[:, 0, :]
+    else:
+        second = product(np.swapaxes(rows.offsets * shares[:, :, None], 1, 2), rows.offsets)
+    second = second + sum((_spread(holes, left, shares, second.shape) for holes, left in rows.left), start=0.0)
+    if kind in ("tied", "spherical"):
+        second = second.sum(axis=0 if kind == "tied" else 1)
+    return Expected(shares.sum(axis=1), first, second, float(product(weight, log_density)), float(weight.sum()))
+
+
+def _spread(holes: Holes, left: Floats, shares: Floats, shape: tuple[int, ...]) -> Floats:
+    """Covariances that are left, weighted and put at their columns: (k, d, d), or (k, d) where they are diagonal."""
+    mass = np.add.reduceat(shares[:, holes.rows].T, holes.starts, axis=0)  # (p, k)
+    k, d = shape[:2]
+    at = holes.columns if left.ndim == 3 else holes.columns[:, None] * d + holes.columns
+    at = at[..., None] * k + np.arange(k)
+    sums: Floats = np.bincount(at.ravel(), (left * mass).ravel(), int(np.prod(shape))).astype(np.float64, copy=False)
+    return np.moveaxis(sums.reshape(*shape[1:], k), -1, 0)
 
 
 def evaluate_with_missing(
@@ -131,30 +242,29 @@ def evaluate_with_missing(
     A row without any observed entry has log density 0 and the weights of the mixture for responsibilities.
     """
     log_density = np.zeros(len(x), dtype=x.dtype)
-    responsibilities = np.tile(mixture.weights.astype(x.dtype), (len(x), 1))
-    for rows, observed in patterns(x):
-        if len(observed):
-            part = mixture.marginal(observed)
-            log_density[rows], responsibilities[rows] = part.evaluate(np.ascontiguousarray(x[rows][:, observed]))
-    return log_density, responsibilities
+    shares = np.tile(mixture.weights.astype(x.dtype), (len(x), 1))
+    for rows, part in _completed_parts(mixture, x):
+        log_density[rows], some = part.posterior()
+        shares[rows] = some.T
+    return log_density, shares
 
 
 def impute(mixture: Mixture, x: NDArray[np.floating]) -> NDArray[np.floating]:
     """Replace NaN by the posterior mean of the entry, given the observed entries of its row; returns a copy."""
-    out = x.copy()
-    _, shares = evaluate_with_missing(mixture, x)
-    for rows, observed in patterns(x):
-        rest = np.setdiff1d(np.arange(x.shape[1]), observed)
-        if not len(rest):
-            continue
-        filled = shares[rows] @ mixture.means[:, rest]
-        if len(observed):
-            gain, _ = mixture.regression(observed)
-            for k in range(mixture.n_components):
-                change = (x[rows][:, observed] - mixture.means[k, observed]) @ gain[k].T
-                filled += shares[rows, k : k + 1] * change
-        out[rows[:, None], rest] = filled
+    out = np.where(np.isnan(x), mixture.mean().astype(x.dtype), x)
+    for rows, part in _completed_parts(mixture, x):
+        _, shares = part.posterior()
+        expected = np.einsum("kn,knd->nd", shares, part.offsets + mixture.means[:, None, :])
+        out[rows] = np.where(np.isnan(x[rows]), expected, x[rows])
     return out
+
+
+def _completed_parts(mixture: Mixture, x: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.intp], Completed]]:
+    """Complete the rows that show something, some at a time."""
+    completion, some = Completion(mixture), np.flatnonzero(~np.all(np.isnan(x), axis=1))
+    for start in range(0, len(some), completion.chunk_rows):
+        rows = some[start : start + completion.chunk_rows]
+        yield rows, completion.of(x[rows].astype(np.float64))
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ class Search:
         max_rounds: int = 20,
         max_failures: int = 3,
         settle: int = SETTLE,
-    ) -> Posterior:
+        last: Settled | None = None,
+    ) -> Settled:
         """Move until nothing is gained.
 
         Parameters
@@ -97,15 +98,19 @@ class Search:
             Most rounds, and most that gain little or nothing.
         settle : int
             Most EM passes before the first: what a move gains shows only where EM gains little.
+        last : Settled, optional
+            Where the moves before ended: with the same rows, and where EM gains nothing, there is nothing new to see.
 
         Returns
         -------
-        Posterior
-            Of the mixture that was found.
+        Settled
+            Posterior of the mixture that was found.
         """
         state = self.rows.posterior(self.em(mixture, settle, LEAST_GAIN))
         k = mixture.n_components
-        offers, most, failures = Offers.of(self, state), max(1, int(SHARE_MOVED * k)), 0
+        is_new = last is None or last.rows is not self.rows or state.log_likelihood > last.log_likelihood + LEAST_GAIN
+        offers = Offers.of(self, state) if last is None or is_new else last.offers
+        most, failures = max(1, int(SHARE_MOVED * k)), 0
         for _ in range(max_rounds):
             which = offers.promising(most)
             if not len(which) or failures >= max_failures:
@@ -120,7 +125,7 @@ class Search:
                 most = max(1, len(which) // 2)
                 if len(which) == 1:
                     offers.gains[which] = 0.0  # not again
-        return state
+        return Settled(state.rows, state.mixture, state.log_density, state.shares, offers)
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,19 @@ class Offers:
         gains, costs = self.gains[order], self.costs[: len(order)]
         stop = np.append((gains <= PROMISING * costs) | (gains <= LEAST_GAIN), True)
         return order[: min(most, int(np.argmax(stop)))]
+
+
+@dataclass(frozen=True)
+class Settled(Posterior):
+    """Where moves have ended.
+
+    Attributes
+    ----------
+    offers : Offers
+        What could be done, but for what was tried.
+    """
+
+    offers: Offers
 
 
 def with_split(mixture: Mixture, splits: Splits, which: Ints) -> Mixture:

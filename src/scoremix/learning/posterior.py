@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
 from scoremix.learning.em import Expected, expectation
+from scoremix.models.covariance import Covariance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
@@ -24,6 +25,9 @@ Ints = NDArray[np.intp]
 BATCH_NUMBERS = 2**21
 """Numbers that the rows of a batch hold, at most about: 16 MB."""
 
+
+LEAST_MASS = 1e-30
+"""Rows that a component without any is taken to have."""
 
 SCAN_ROWS = 65536
 """Rows whose weights are added up at a time."""
@@ -94,6 +98,13 @@ class Posterior:
     def expected(self) -> Expected:
         """Moments of the components."""
         return expectation(self.rows.source, self.mixture, 1)
+
+    @property
+    def unshrunk(self) -> Covariance:
+        """Covariances of the components by their rows alone, about the present means."""
+        expected = self.expected
+        mass = expected.mass if self.mixture.covariance.kind == "tied" else np.maximum(expected.mass, LEAST_MASS)
+        return self.mixture.covariance.fitted(mass, expected.second, 0.0)
 
 
 def rows_of(source: Source, most: int, rng: np.random.Generator) -> Rows:

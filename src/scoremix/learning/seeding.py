@@ -11,9 +11,18 @@ from collections.abc import Callable
 import numpy as np
 
 from scoremix.arrays import Array, Floats, namespace, product, to_numpy
-from scoremix.learning.em import CHUNK_NUMBERS, MAX_CHUNK, MIN_CHUNK, FrameSums, Prior, maximisation, second_moment
+from scoremix.learning.em import (
+    CHUNK_NUMBERS,
+    MAX_CHUNK,
+    MIN_CHUNK,
+    FrameSums,
+    Prior,
+    maximisation,
+    second_moment,
+    sums_by_component,
+)
 from scoremix.models.covariance import Covariance, Spherical, covariance_of
-from scoremix.models.joint import Joint, Part
+from scoremix.models.joint import Joint, Part, are_few_and_large
 from scoremix.models.mixture import Mixture
 from scoremix.noise import BLOCK, normal_rows
 from scoremix.samples.reduce import accumulate
@@ -232,7 +241,10 @@ def _first_step(
             if weight is not None:
                 given, weight_here = given * weight[None, :], float(xp.sum(weight))
             x = part.phi[1 : d + 1, :]
-            sums = to_numpy(product(given, covariance.features(x, np.zeros(d)).T)).astype(np.float64)
+            if kind == "full" and are_few_and_large(k, d):
+                sums = sums_by_component(given, part.phi[: d + 1, :])
+            else:
+                sums = to_numpy(product(given, covariance.features(x, np.zeros(d)).T)).astype(np.float64)
             common = {part.frame: second_moment(x, weight)} if kind == "tied" else {}
             total += FrameSums({part.frame: sums}, common, 0.0, weight_here)
         return total

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg.lapack import dtrtri
 from scipy.special import gammaln, multigammaln
 
 from scoremix.arrays import Floats
@@ -136,7 +137,7 @@ class KnownShape:
 
     @cached_property
     def _inverse(self) -> Floats:
-        inverse = np.linalg.inv(_lower_factor(self.shape))
+        inverse = _inverse_factor(self.shape)
         return np.asarray(inverse.T @ inverse, dtype=np.float64)
 
 
@@ -210,15 +211,19 @@ def _relative(kind: str, values: Floats, mass: Floats) -> tuple[Floats, Floats, 
     for _ in range(3):  # volumes depend on the shape, and it on them; the last turn is for the eigenvalues
         used = shape
         if kind == "full":
-            inverse = np.linalg.inv(_lower_factor(shape))
-            white = inverse @ values @ inverse.T
-            volume = _positive(np.trace(white, axis1=1, axis2=2) / len(shape))
+            inverse = _inverse_factor(shape)
+            volume = _positive(np.tensordot(values, inverse.T @ inverse, axes=2) / len(shape))
         else:
             white = values / np.where(shape > 0, shape, 1.0)
             volume = _positive(white.mean(axis=1))
         shape = np.tensordot(mass / volume, values, axes=1) / mass.sum()
-    relative = np.linalg.eigvalsh(white) if kind == "full" else white
+    relative = np.linalg.eigvalsh(inverse @ values @ inverse.T) if kind == "full" else white
     return used, volume, np.maximum(relative, 0.0)
+
+
+def _inverse_factor(shape: Floats) -> Floats:
+    """Lower triangular L with ``L^T L`` the inverse of a matrix, as far as it has one."""
+    return np.asarray(dtrtri(_lower_factor(shape).T, lower=0)[0].T, dtype=np.float64)
 
 
 def _lower_factor(shape: Floats) -> Floats:

@@ -22,7 +22,7 @@ from scoremix.arrays import Floats, like, product
 from scoremix.learning.em import Expected, Prior, moved
 from scoremix.learning.merges import LARGEST, LEAST
 from scoremix.learning.posterior import Batch, Ints, Posterior, batches
-from scoremix.models.covariance import LOG_2PI, Covariance
+from scoremix.models.covariance import LOG_2PI, Covariance, are_positive
 from scoremix.models.mixture import Mixture
 
 MEMBER = 0.05
@@ -210,12 +210,23 @@ def _fitted(group: _Group, sums: Expected, total: Floats, prior: Prior, reg: flo
     covariance: Covariance = group.parent.covariance
     if covariance.kind != "tied":
         second = moved(sums, covariance, shift).second + _slack(sums.second, group.offsets)
-        covariance = covariance.fitted(*prior.add(safe, second), reg)
+        covariance = _sound(covariance.fitted(*prior.add(safe, second), reg), covariance)
     white = covariance.whiten(group.offsets)
     white -= covariance.whiten(like(shift, white)[:, None, :])
     constant = np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(g, d))
     log_joint = like(constant, white)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white)
     return Mixture(weights, group.parent.means + shift, covariance), log_joint
+
+
+def _sound(covariance: Covariance, parent: Covariance) -> Covariance:
+    """The covariances, those of the parents where one is not positive definite: a part of rows without width."""
+    try:
+        covariance.precisions_cholesky()
+    except np.linalg.LinAlgError:
+        values = covariance.values.copy()
+        values[~are_positive(covariance)] = parent.values[~are_positive(covariance)]
+        return covariance.with_values(values)
+    return covariance
 
 
 def _slack(second: Floats, offsets: Floats) -> Floats:

@@ -20,17 +20,21 @@ Parameters are NumPy float64 arrays, small; data keep their library and precisio
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 from scoremix.arrays import Array, Floats, like, multiply_into, namespace, product, squared_lengths, subtract_into
 from scoremix.features import complete_packed, packed_size
 
 LOG_2PI = float(np.log(2 * np.pi))
+
+WIDE = 24
+"""From so many columns on a call per triangular matrix is worth the operations that it saves."""
 
 
 class Covariance(Protocol):
@@ -110,6 +114,7 @@ def _double(x: NDArray[Any]) -> Floats:
     return x.astype(np.float64, copy=False)
 
 
+@lru_cache(maxsize=4)
 def _upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     rows, columns = np.triu_indices(d)
     return rows, columns
@@ -117,9 +122,12 @@ def _upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _inverse_factor(covariance: Floats) -> Floats:
     """Upper factors U of the inverses of covariance matrices (.., d, d): ``U U^T``."""
+    lower = np.linalg.cholesky(covariance)
+    if covariance.shape[-1] >= WIDE:
+        inverses = [dtrtri(one.T, lower=0)[0] for one in lower.reshape(-1, *lower.shape[-2:])]
+        return np.ascontiguousarray(np.reshape(inverses, lower.shape))
     # The inverse of a triangular factor by the general routine costs six times the operations, and no loop in Python.
-    inverse = np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
-    return np.ascontiguousarray(np.swapaxes(inverse, -1, -2))
+    return np.ascontiguousarray(np.swapaxes(np.tril(np.linalg.inv(lower)), -1, -2))
 
 
 class CollapsedError(ValueError):
@@ -140,6 +148,12 @@ def shrinkage(covariance: Covariance, variance: float) -> Floats:
         return np.asarray(values / (values + variance))
     eigenvalues, axes = np.linalg.eigh(values)
     return np.asarray(axes * (eigenvalues / (eigenvalues + variance))[..., None, :] @ np.swapaxes(axes, -1, -2))
+
+
+def least_variance(covariance: Covariance) -> float:
+    """The smallest variance of any component, in the direction in which it is."""
+    values = covariance.values
+    return float(np.min(values if covariance.kind in ("diag", "spherical") else np.linalg.eigvalsh(values)))
 
 
 def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
@@ -262,11 +276,14 @@ class Full:
         return out
 
     def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
-        """Unpack, then move the origin to the means."""
+        """Unpack, where they are packed, then move the origin to the means."""
         d = delta.shape[1]
-        rows, columns = _upper_index(d)
-        out = np.empty((len(sums), d, d))
-        out[:, rows, columns] = out[:, columns, rows] = sums[:, d + 1 :]
+        if sums.shape[1] == 1 + d + d * d > packed_size(d):
+            out = sums[:, d + 1 :].reshape(-1, d, d).copy()
+        else:
+            rows, columns = _upper_index(d)
+            out = np.empty((len(sums), d, d))
+            out[:, rows, columns] = out[:, columns, rows] = sums[:, d + 1 :]
         mass, first = sums[:, 0], sums[:, 1 : d + 1]
         cross = first[:, :, None] * delta[:, None, :]
         out -= cross + np.swapaxes(cross, 1, 2)

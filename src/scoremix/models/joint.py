@@ -83,8 +83,7 @@ class Joint:
         is_unsafe = covariance.condition(d) > limit
         # Second moments about a frame are products of coordinates too: badly conditioned ones need nearer frames.
         self.frames = frames_of(weights, means, covariance, limit / 100 if is_unsafe else limit)
-        few_and_large = k <= FEW_COMPONENTS and d >= LARGE_DIMENSION * k
-        self.is_stacked = isinstance(covariance, Full) and (few_and_large or is_unsafe)
+        self.is_stacked = isinstance(covariance, Full) and (are_few_and_large(k, d) or is_unsafe)
         if self.is_stacked:
             factor = np.swapaxes(covariance.precisions_cholesky(), 1, 2)  # U_k^T
             offsets = [-factor @ (means - frame)[:, :, None] for frame in self.frames]
@@ -137,6 +136,11 @@ class Joint:
             return self.covariance.gradient(product(theta.T, responsibilities), part.phi[1 : d + 1, :])
         white = xp.reshape(product(theta, part.phi), (k, d, -1)) * -responsibilities[:, None, :]
         return product(theta[:, 1:].T, xp.reshape(white, (k * d, -1)))
+
+
+def are_few_and_large(n_components: int, n_features: int) -> bool:
+    """Whether products of coordinates cost more than going through the components one by one."""
+    return n_components <= FEW_COMPONENTS and n_features >= LARGE_DIMENSION * n_components
 
 
 def frames_of(weights: Floats, means: Floats, covariance: Covariance, limit: float) -> Floats:

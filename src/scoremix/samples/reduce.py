@@ -4,6 +4,10 @@ This is the one idea of every learner here. A *statistic* takes a chunk and retu
 over all chunks is handed to a small solve. Chunks go to a pool of threads, each with BLAS pinned to one thread (array
 libraries release the interpreter lock inside their calls; nested BLAS threads would fight). Sums are always added in
 the order of the rows, so the number of threads does not change a single bit of the result.
+
+What surrounds the passes has one BLAS thread as well, from the first line of a fit or a question to the last
+(`on_one_blas_thread`): factors of small matrices are too short to be shared. Threads that wait for each other there
+cost three hundred times the arithmetic where another process keeps one of the cores.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Protocol, Self, TypeVar
+from functools import lru_cache, wraps
+from threading import Lock
+from types import FunctionType
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
+from joblib import cpu_count
 from threadpoolctl import ThreadpoolController
 
 from scoremix.samples.source import Chunk, Source
@@ -35,9 +42,15 @@ class Additive(Protocol):
 S = TypeVar("S", bound=Additive)
 
 
+C = TypeVar("C")
+
+
 def available_threads() -> int:
-    """Number of processors this process may use, or ``OMP_NUM_THREADS`` where that is set lower."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """Number of processors this process may use, or ``OMP_NUM_THREADS`` where that is set lower.
+
+    The affinity of the process and the quota of its container (cgroup) bound it.
+    """
+    cpus = int(cpu_count())
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cpus, int(asked))) if asked.isdigit() and int(asked) > 0 else cpus
 
@@ -47,11 +60,67 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()  # finding the libraries takes milliseconds: once
 
 
+class _SharedLimit:
+    """BLAS on one thread while anybody asks for it: its number of threads belongs to the process.
+
+    The first who enters saves what is there, the last who leaves restores it, in whatever order they come and go.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._holders = Lock(), 0
+        self._limiter: Any = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._holders:
+                self._limiter = _controller().limit(limits=1, user_api="blas")
+            self._holders += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            if self._holders:  # not in a process that was forked meanwhile
+                self._holders -= 1
+                self._restore()
+
+    def forked(self) -> None:
+        """Let the child begin with what the process had: other threads, which would leave, are not in it."""
+        self._lock, self._holders = Lock(), 0
+        self._restore()
+
+    def _restore(self) -> None:
+        if not self._holders and self._limiter is not None:
+            limiter, self._limiter = self._limiter, None
+            limiter.restore_original_limits()
+
+
+_LIMIT = _SharedLimit()
+
+
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
     """Pin BLAS to one thread: the chunks are what runs in parallel."""
-    with _controller().limit(limits=1):
+    _LIMIT.enter()
+    try:
         yield
+    finally:
+        _LIMIT.leave()
+
+
+def on_one_blas_thread(estimator: type[C]) -> type[C]:
+    """Run all public methods of a class with BLAS on one thread; no product outside the passes gains by a second."""
+    for name, method in list(vars(estimator).items()):
+        if isinstance(method, FunctionType) and not name.startswith("_"):
+            setattr(estimator, name, _pinned(method))
+    return estimator
+
+
+def _pinned(method: FunctionType) -> Callable[..., Any]:
+    @wraps(method)
+    def pinned(*args: Any, **kwargs: Any) -> Any:
+        with single_blas_thread():
+            return method(*args, **kwargs)
+
+    return pinned
 
 
 @lru_cache(maxsize=1)
@@ -85,7 +154,7 @@ def accumulate(statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: i
     """
     _keep_freed_memory()
     n_chunks, chunk_rows = even_chunks(source.n_rows, chunk_rows)
-    threads = max(1, min(n_threads or available_threads(), n_chunks))
+    threads = max(1, min(n_threads or available_threads(), n_chunks)) if n_chunks > 1 else 1
     total: S | None = None
     with single_blas_thread():
         for value in _mapped(statistic, source.chunks(chunk_rows), threads):
@@ -134,3 +203,4 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_LIMIT.forked)
