@@ -180,12 +180,12 @@ def component_number(
 
     Notes
     -----
-    About three times the cost of a global start at the number that is found, on few rows twelve times. Charges are those of all rows, also where
-    the search sees a sample of 100,000 of them.
+    About three times the cost of a global start at the number that is found, on few rows twelve times. Charges are
+    those of all rows, also where the search sees a sample of 100,000 of them.
     """
     rows = rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * most), rng)
     coordinates = Coordinates.of(rows, kind, counting=True)
-    rows = coordinates.rows(rows)
+    rows = coordinates.rows(rows).ordered()
     searches = SEARCHES if len(rows.x) <= FEW_ROWS else 1
     found = [_searched(rows, kind, weight_of(source), most, rng) for _ in range(searches)]
     number, state = max(found, key=lambda pair: pair[0].objective(pair[1], pair[0].mml))

@@ -68,10 +68,8 @@ class Coordinates:
         return cls(scale, origin, kept, loads)
 
     def rows(self, rows: Rows) -> Rows:
-        """The rows as they are seen, in an order of their own: draws then do not depend on that of the user."""
-        z = (rows.x[:, self.kept] - self.origin[self.kept]) / self.seen_scale
-        order = np.lexsort(z.T.astype(np.float32))  # in which rounding ties nothing
-        return Rows(z[order], rows.weight[order])
+        """The rows as they are seen."""
+        return Rows((rows.x[:, self.kept] - self.origin[self.kept]) / self.seen_scale, rows.weight)
 
     @property
     def seen_scale(self) -> Floats:

@@ -100,7 +100,7 @@ def global_start(
     """
     given = rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
     coordinates = Coordinates.of(given, kind)
-    everything = coordinates.rows(given)
+    everything = coordinates.rows(given).ordered()
     rows = some_rows(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
     if noise:
         centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng), rng, 5)

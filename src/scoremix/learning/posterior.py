@@ -61,6 +61,11 @@ class Rows:
         """The same rows in single precision."""
         return Rows(self.x.astype(np.float32), self.weight.astype(np.float32))
 
+    def ordered(self) -> Rows:
+        """The same rows in an order of their own, so that what is drawn from them does not depend on the user's."""
+        order = np.lexsort(self.x.T.astype(np.float32))  # equal values that were rounded differently stay equal
+        return Rows(self.x[order], self.weight[order])
+
     def like(self, other: Rows) -> Rows:
         """The same rows in the precision of others."""
         return Rows(self.x.astype(other.x.dtype), self.weight.astype(other.x.dtype))
