@@ -218,6 +218,8 @@ def search_on(rows: Rows, centers: Floats, kind: str, *, counting: bool = False)
     typical, smallest = typical_variance(rows.x, centers)
     typical = max(typical, 1e-12)
     ghosts = Ghosts(kind, d, GHOST_VARIANCE * typical, 1.0, rounding(rows.x, counting=counting))
+    if kind in ("full", "tied"):  # what all rows have in their thinnest direction is what one component has there
+        smallest = min(smallest, float(np.linalg.eigvalsh(product(rows.x.T, rows.x) / len(rows.x))[0]))
     rows = rows.single() if smallest > RESOLUTION else rows
     return Search(rows, REG * typical, SharedShape(kind, d, ghosts))
 

@@ -19,6 +19,7 @@ from scoremix.learning.merges import cheapest_disjoint, merge_costs, near_pairs,
 from scoremix.learning.posterior import Ints, Posterior, Rows
 from scoremix.learning.shrinkage import SharedShape
 from scoremix.learning.splits import Splits, split_gains
+from scoremix.models.covariance import CollapsedError
 from scoremix.models.mixture import Mixture, joined
 
 PROMISING = 0.5
@@ -56,9 +57,12 @@ class Search:
     prior: SharedShape
 
     def em(self, mixture: Mixture, passes: int, tol: float = 0.0) -> Mixture:
-        """At most so many passes."""
-        found = fit(self.rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=self.prior, n_threads=1)
-        return found.mixture
+        """At most so many passes; none where they leave no component a width, which a search goes on without."""
+        source, prior = self.rows.source, self.prior
+        try:
+            return fit(source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=prior, n_threads=1).mixture
+        except CollapsedError:
+            return mixture
 
     def plain(self, mixture: Mixture, passes: int, tol: float) -> Mixture:
         """At most so many passes without the prior, accelerated."""
