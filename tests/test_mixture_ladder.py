@@ -244,7 +244,7 @@ def test_tampered_files_are_refused(tmp_path, name, value):
     assert name in arrays
     arrays.pop(name)
     write_model(tmp_path / "t", kind, header, arrays if value is None else arrays | {name: value})
-    with pytest.raises(ValueError, match=r"is damaged: the (arrays of the model file do not fit|model file lacks)"):
+    with pytest.raises(ValueError, match="is damaged"):
         load(tmp_path / "t")
 
 

@@ -121,7 +121,7 @@ class Ladder:
 
     def _denoised(self, y: Array, sigma: Array | float) -> Array:
         """Clean coordinates in the frame, (r, n) -> (r, n)."""
-        above = sigma > float(self.sigmas[0]) * (1 + 1e-6)
+        above = sigma > float(np.max(self.sigmas, initial=0.0)) * (1 + 1e-6)
         if isinstance(above, bool) and not above:
             return y + sigma**2 * self._score(y, sigma)
         variances = like(np.maximum(self.frame.variances, self.noise_scale**2), y)[:, None]
