@@ -261,7 +261,8 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         y : None
             Ignored; here for scikit-learn's conventions.
         sample_weight : array-like of shape (n,), optional
-            Weights >= 0. A weight of 2 counts as a row that is there twice.
+            Weights >= 0, relative to each other: a weight of 2 counts as two rows of weight 1 in every sum; how much
+            all rows say (for numbers of components and priors) is their effective number ``(sum w)^2 / sum w^2``.
 
         Returns
         -------

@@ -62,7 +62,7 @@ class Rows:
         return Rows(self.x.astype(np.float32), self.weight.astype(np.float32))
 
     def ordered(self) -> Rows:
-        """The same rows by their lengths: what is drawn of them does not depend on the user's order of rows and columns."""
+        """The same rows by their lengths: then draws do not depend on the user's order of rows and columns."""
         lengths = np.einsum("ij,ij->i", self.x, self.x).astype(np.float32)  # equal ones stay so, however they round
         order = np.lexsort((*self.x.T.astype(np.float32), lengths))
         return Rows(self.x[order], self.weight[order])
