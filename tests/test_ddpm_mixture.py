@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data, parametrize_with_checks
 
 from scoremix import DDPMMixture, GaussianMixture
 from scoremix.arrays import to_numpy
@@ -57,6 +57,18 @@ CLOSE = 0.16
 )
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
+
+
+def test_weights_are_repetition_where_the_start_is_given():
+    """The check of scikit-learn on its own data, from a start that is not drawn."""
+
+    class Started(DDPMMixture):
+        def fit(self, X, y=None, sample_weight=None):
+            means = np.stack([np.full(X.shape[1], -0.5), np.full(X.shape[1], 0.5)])
+            self.set_params(means_init=means, noise_times=(1.0,), n_steps=20)
+            return super().fit(X, sample_weight=sample_weight)
+
+    check_sample_weight_equivalence_on_dense_data("DDPMMixture", Started())
 
 
 @pytest.mark.slow
