@@ -1,7 +1,7 @@
 """What must not matter to an answer: order, units, place, copies, weights that say nothing, how rows are stored.
 
-Clusters are fifteen standard deviations apart and their rows spread evenly (a Halton sequence), so that the data and not
-the start determine the answer. `pytest --hypothesis-profile thorough` tries a hundred times as many examples.
+Clusters are fifteen standard deviations apart and their rows spread evenly (a Halton sequence), so that the data, not
+the start, determine the answer. `pytest --hypothesis-profile thorough` tries a hundred times as many examples.
 """
 
 import warnings
