@@ -11,6 +11,7 @@ import threading
 import warnings
 from copy import deepcopy
 from pathlib import Path
+from typing import ClassVar
 from unittest.mock import patch
 
 import numpy as np
@@ -83,8 +84,8 @@ def quietly(learn, *args):
 class Life(RuleBasedStateMachine):
     """The life of an estimator; `make` and what may be set are of a subclass."""
 
-    make = None
-    choices: dict = {}
+    make: ClassVar
+    choices: ClassVar[dict]
 
     def __init__(self):
         super().__init__()
@@ -235,7 +236,7 @@ class LifeOfStreams(Life):
 
 
 class LifeOfGaussianMixture(LifeOfStreams):
-    choices = {
+    choices: ClassVar = {
         "n_components": [1, 2, 3],
         "covariance_type": ["full", "tied", "diag", "spherical"],
         "init_params": ["global", "kmeans", "random"],
@@ -246,14 +247,14 @@ class LifeOfGaussianMixture(LifeOfStreams):
 
 
 class LifeOfDDPMMixture(Life):
-    choices = {"n_components": [1, 2, 3], "covariance": [1.0, "identity"], "weights": ["equal", "free"]}
+    choices: ClassVar = {"n_components": [1, 2, 3], "covariance": [1.0, "identity"], "weights": ["equal", "free"]}
 
     def make(self):
         return DDPMMixture(2, step_rule="scaled", learning_rate=0.5, n_steps=10, random_state=0)
 
 
 class LifeOfDiffusionMixture(Life):
-    choices = {"n_levels": [2, 3], "correction_of": ["mixture", "nothing"]}
+    choices: ClassVar = {"n_levels": [2, 3], "correction_of": ["mixture", "nothing"]}
 
     def make(self):
         return DiffusionMixture(n_levels=2, random_state=0)

@@ -1,7 +1,8 @@
 """What a mixture says, against fifty digits; what EM finds, against scikit-learn; at arguments that stretch them.
 
-The kernel promises that products of coordinates cost no logarithm more than `TOLERANCE` of it, and what inverts a matrix
-loses digits with its condition: so a logarithm may be off by ``(TOLERANCE + eps condition) (1 + squared distance)``.
+The kernel promises that products of coordinates cost no logarithm more than `TOLERANCE` of it, and the inverse of a
+matrix loses digits with its condition: so a logarithm may be off by ``(TOLERANCE + eps condition)`` times one and the
+squared distance.
 `pytest --hypothesis-profile thorough` tries a hundred times as many examples.
 """
 
@@ -150,7 +151,7 @@ def test_scores_and_denoised_points(question, sigma, by_row):
     for i, point in enumerate(question.points):
         true = exact(question, point, sigma)
         assert np.linalg.norm(scores[i] - true.score) <= 10 * min(1.0, true.log_error) * true.steepness
-        reach = np.max(np.abs(true.candidates)) + np.max(np.abs(point))
+        reach = np.max(np.abs(question.model.means_)) + np.max(np.abs(point))
         spread = np.max(np.abs(true.candidates - true.candidates[0]))
         assert np.linalg.norm(denoised[i] - true.denoised) <= 10 * (
             min(1.0, true.log_error) * spread + question.loss * reach
