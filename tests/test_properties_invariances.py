@@ -191,7 +191,7 @@ def fewer(share):
     return settings(max_examples=max(5, settings.default.max_examples // share))
 
 
-@given(kind=st.sampled_from(KINDS), method=st.sampled_from(["global", "diffusion"]), data=st.data())
+@given(kind=st.sampled_from(KINDS), method=st.sampled_from(["global", "global", "global", "diffusion"]), data=st.data())
 def test_fits_of_a_given_number(kind, method, data):
     x, labels, n_clusters, moved = data.draw(moves(kind))
 
@@ -251,17 +251,24 @@ def compare_diffusion(covariance, data):
         scale = {"noise_scale": unit} if covariance == "identity" else {}
         return DiffusionMixture(covariance, n_levels=2, random_state=0, **scale)
 
-    compare(make, x, labels, moved, n_clusters, tolerance=1e-6)  # up to fifty passes of EM follow each other
+    # Up to fifty passes of EM follow each other; with "general" they end where the likelihood hardly changes.
+    compare(make, x, labels, moved, n_clusters, tolerance=1e-6 if covariance == "identity" else 1e-4)
 
 
-@fewer(10)
+@fewer(20)
 @given(data=st.data())
 def test_diffusion_under_known_noise(data):
     compare_diffusion("identity", data)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("covariance", ["identity", "general"])
 @given(data=st.data())
-def test_diffusion_at_length(covariance, data):
-    compare_diffusion(covariance, data)
+def test_diffusion_under_known_noise_at_length(data):
+    compare_diffusion("identity", data)
+
+
+@pytest.mark.slow
+@fewer(20)
+@given(data=st.data())
+def test_diffusion_of_general_shapes(data):
+    compare_diffusion("general", data)

@@ -58,7 +58,7 @@ def attributes(model):
 def plain(value):
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
-    return value if isinstance(value, int | float | str | None) else pickle.dumps(value)
+    return repr(value) if isinstance(value, int | float | str | None) else pickle.dumps(value)
 
 
 def answers(model, x):
@@ -186,10 +186,9 @@ class Life(RuleBasedStateMachine):
     def set_what_is_refused(self, data):
         name = data.draw(st.sampled_from(sorted(self.choices)))
         value = getattr(self.model, name)
-        self.model.set_params(**{name: data.draw(st.sampled_from([-1, "none", 1000]))})
-        if name != "n_levels":
-            with pytest.raises(ValueError, match=r"."):
-                quietly(self.model.fit, X)
+        self.model.set_params(**{name: data.draw(st.sampled_from([-1, "none"]))})
+        with pytest.raises(ValueError, match=r"."):
+            quietly(self.model.fit, X)
         self.model.set_params(**{name: value})
 
     @rule()
@@ -268,7 +267,7 @@ def live(machine, share, steps):
 
 
 @pytest.mark.parametrize(
-    ("machine", "share"), [(LifeOfGaussianMixture, 4), (LifeOfDDPMMixture, 4), (LifeOfDiffusionMixture, 20)]
+    ("machine", "share"), [(LifeOfGaussianMixture, 8), (LifeOfDDPMMixture, 8), (LifeOfDiffusionMixture, 40)]
 )
 def test_a_short_life(machine, share):
     live(machine, share, steps=6)
@@ -277,4 +276,4 @@ def test_a_short_life(machine, share):
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", [LifeOfGaussianMixture, LifeOfDDPMMixture, LifeOfDiffusionMixture])
 def test_a_long_life(machine):
-    live(machine, 1, steps=20)
+    live(machine, 2, steps=10)
