@@ -160,7 +160,7 @@ class TestFitsThatFail:
     def test_leave_the_fit_before(self, number, bad):
         model = estimators()[number].fit(X)
         before, asked = _attributes(model), model.score_samples(X[:5])
-        with pytest.raises(ValueError, match="X|Fitting|constant|array"):
+        with pytest.raises(ValueError, match=r"X|Fitting|constant|array"):
             model.fit(bad)
         after = _attributes(model)
         assert after.keys() == before.keys()

@@ -267,7 +267,7 @@ def live(machine, share, steps):
 
 
 @pytest.mark.parametrize(
-    ("machine", "share"), [(LifeOfGaussianMixture, 8), (LifeOfDDPMMixture, 8), (LifeOfDiffusionMixture, 40)]
+    ("machine", "share"), [(LifeOfGaussianMixture, 8), (LifeOfDDPMMixture, 20), (LifeOfDiffusionMixture, 40)]
 )
 def test_a_short_life(machine, share):
     live(machine, share, steps=6)
