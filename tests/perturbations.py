@@ -89,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
         size = 0.0 if seed is None else config.getoption("rounding_size")
         install(functools.partial(rounded, size=size, seed=seed or 0), data_seed)
     if data_seed is not None:
-        settings.register_profile("redrawn", settings.get_profile("reproducible"), derandomize=False)
+        settings.register_profile("redrawn", settings.get_profile("default"), derandomize=False)
         settings.load_profile("redrawn")
         config.option.hypothesis_seed = str(data_seed)
 

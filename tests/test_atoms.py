@@ -137,6 +137,13 @@ def test_rows_of_weight_zero_are_as_good_as_absent():
     np.testing.assert_allclose(padded.weights, alone.weights, rtol=1e-9)
 
 
+def test_the_order_of_rows_does_not_matter():
+    rows = make_gaussian_mixture(3, 2, 4.0, random_state=3).sample(300, np.random.default_rng(0))
+    one, other = (learn_atoms(ArraySource(x), 1.0, np.random.default_rng(5)) for x in (rows, rows[::-1].copy()))
+    np.testing.assert_allclose(one.means, other.means, rtol=1e-9)
+    np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9)
+
+
 def test_a_handful_of_rows_is_one_atom():
     mixture = learn_atoms(ArraySource(np.array([[0.0, 1.0], [2.0, 3.0]])), 1.0, np.random.default_rng(0))
     np.testing.assert_allclose(mixture.means, [[1.0, 2.0]])

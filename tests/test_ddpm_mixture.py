@@ -362,3 +362,9 @@ def test_wrong_data_and_a_rate_that_is_too_large():
         DDPMMixture().predict(X)
     with pytest.raises(ValueError, match="n_samples"):
         DDPMMixture(n_steps=(1, 1)).fit(X).sample(0)
+
+
+@pytest.mark.parametrize("weights", [-1, 0.5, np.float64(2)])
+def test_one_number_is_no_weights(weights):
+    with pytest.raises(ValueError, match="weights"):
+        DDPMMixture(2, weights=weights).fit(np.arange(20.0).reshape(10, 2))

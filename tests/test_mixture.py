@@ -89,6 +89,21 @@ def test_conditional_times_marginal_is_the_joint_density(kind):
             np.testing.assert_allclose(total, asked.log_density(x[None])[0], atol=1e-10)
 
 
+def test_conditions_forget_no_component():
+    # The first column makes the second component exp(-650) as likely, the second column the first one exp(-5000).
+    asked = Mixture(np.full(2, 0.5), np.array([[0.0, 0.0], [36.0, 100.0]]), covariance_of("diag", np.ones((2, 2)), 2))
+    there = asked.conditional(np.array([0]), np.zeros(1))
+    assert np.log(there.weights[1]) == pytest.approx(-648, rel=1e-12)
+    np.testing.assert_allclose(there.log_density(np.full((1, 1), 100.0)), -648 - 0.5 * np.log(2 * np.pi), rtol=1e-12)
+
+
+@pytest.mark.parametrize("weight", [1e-300, 5e-301, 1e-307])
+def test_no_weight_is_too_small(weight):
+    asked = Mixture(np.array([1.0, weight]), np.array([[0.0], [1e3]]), covariance_of("diag", np.ones((2, 1)), 1))
+    expected = np.log(weight) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(asked.log_density(np.array([[1e3]])), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_have_the_moments_of_the_mixture(kind):
     asked, n = mixture(kind), 40_000

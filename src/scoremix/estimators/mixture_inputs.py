@@ -131,7 +131,7 @@ def floating_type(X: Array) -> np.dtype[Any]:
 def _numbers(values: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Numbers of a given shape, in their own precision."""
     checked = check_array(
-        to_numpy(values) if is_foreign(values) else values,
+        np.atleast_1d(to_numpy(values) if is_foreign(values) else values),
         dtype=[np.float64, np.float32],
         ensure_2d=False,
         allow_nd=True,

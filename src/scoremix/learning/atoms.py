@@ -104,8 +104,8 @@ class Trials:
 
     @classmethod
     def of(cls, source: Source, noise_scale: float, rng: np.random.Generator) -> Trials:
-        """Deal out rows at random."""
-        rows = rows_of(source, TRAINING + JUDGING, rng)
+        """Deal out rows at random, in whatever order they came."""
+        rows = rows_of(source, TRAINING + JUDGING, rng).ordered()
         n, order = len(rows.x), rng.permutation(len(rows.x))
         judges = max(1, int(HELD_OUT * n), n - TRAINING)
         training, judging = (Rows(rows.x[some], rows.weight[some]) for some in (order[judges:], order[:judges]))

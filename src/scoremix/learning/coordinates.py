@@ -111,12 +111,13 @@ class Coordinates:
 def _origin_and_scale(rows: Rows, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Mean and standard deviation of the columns (1 where it is constant), or robust ones, and where they are that."""
     x, weight = rows.x, rows.weight
-    origin = np.average(x, axis=0, weights=weight)
-    scale = np.sqrt(np.average((x - origin) ** 2, axis=0, weights=weight))
     middle = np.median(x, axis=0)
-    robust = NORMAL * np.median(np.abs(x - middle), axis=0)
+    local = x - middle  # exactly 0 in a constant column, whose mean need not be its value
+    mean = np.average(local, axis=0, weights=weight)
+    scale = np.sqrt(np.average((local - mean) ** 2, axis=0, weights=weight))
+    robust = NORMAL * np.median(np.abs(local), axis=0)
     ruled = (robust > 0) & (scale > RULED * robust)
-    origin, scale = np.where(ruled, middle, origin), np.where(ruled, robust, scale)
+    origin, scale = np.where(ruled, middle, middle + mean), np.where(ruled, robust, scale)
     if kind == "spherical":
         scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
     rounding = 4 * np.finfo(x.dtype).eps * np.abs(origin)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
 from scoremix.models.covariance import Covariance, shrinkage
@@ -22,6 +23,9 @@ from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 
 CHUNK_MEGABYTES = 8
 """Temporaries of one chunk of points."""
+
+LEAST_WEIGHT = float(np.finfo(np.float64).smallest_subnormal)
+"""The smallest positive number: weights of less are 0, and have a logarithm only here."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Mixture:
 
     def joint(self, itemsize: int = 8) -> Joint:
         """Prepare the evaluation of many points, whose numbers have `itemsize` bytes."""
-        return Joint(np.maximum(self.weights, 1e-300), self.means, self.covariance, itemsize)
+        return Joint(np.maximum(self.weights, LEAST_WEIGHT), self.means, self.covariance, itemsize)
 
     def _ask(self, x: Array, question: Callable[[Joint, Part], tuple[Array, ...]]) -> tuple[Array, ...]:
         """Answer a question for the rows x chunk by chunk; each answer of a part has its points along axis 0."""
@@ -226,10 +230,12 @@ class Mixture:
         """
         columns = np.asarray(columns, dtype=np.intp)
         rest = np.setdiff1d(np.arange(self.n_features), columns)
-        _, shares = self.marginal(columns).evaluate(np.asarray(values, dtype=np.float64)[None, :])
+        part, point = self.marginal(columns).take(self._support), np.asarray(values, dtype=np.float64)[None, :]
+        shares = np.zeros(self.n_components)  # not cut anywhere: other columns may tell against the likeliest
+        shares[self._support] = softmax(part._ask(point, lambda _, asked: (asked.log_joint.T,))[0][0])
         gain, covariance = self.regression(columns)
         means = self.means[:, rest] + np.einsum("kij,kj->ki", gain, values - self.means[:, columns])
-        return Mixture(shares[0], means, covariance)
+        return Mixture(shares, means, covariance)
 
     def regression(self, columns: NDArray[np.intp]) -> tuple[Floats, Covariance]:
         """How the other columns follow from some: gains (k, d - m, m), and the covariances that remain."""
