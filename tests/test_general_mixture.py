@@ -48,8 +48,9 @@ def test_few_rows_of_small_clusters_are_searched_for_with_diagonal_covariances(s
     gains = found.mixture.log_density(new) - wide.mixture.log_density(new)
     # Paired differences have a deviation of 1.5 nats: their mean is known to .12 from the 160 rows that the rule has,
     # and to .024 here. One cluster that is not seen costs an eighth of the rows several nats each.
+    # Where the wide search sees all of them, the fine one ends in the same mixture.
     assert wide.mixture.n_components <= 8
-    assert gains.mean() > 3 * gains.std() / np.sqrt(len(gains))
+    assert gains.mean() > (3 * gains.std() / np.sqrt(len(gains)) if wide.mixture.n_components < 8 else -0.01)
 
 
 def test_few_rows_of_wide_correlated_clusters_keep_matrices_of_their_own():
