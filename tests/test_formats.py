@@ -115,7 +115,7 @@ def test_csv_text_columns_do_no_harm_unless_chosen(tmp_path):
         ("a\n1\n-inf\n", "column 'a' has 1 missing or infinite entries"),
         (b"\xff\xfe\x00", "is not a readable CSV file"),
         ("é,b\n1,2\n".encode("latin-1"), "(its first line is no utf-8 text: save it as UTF-8)"),
-        (gzip.compress(b"a,b\n1,2\n"), "(it is compressed: let its name end in .csv.gz)"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "(it is compressed: let its name end in .csv.gz)"),
         (b"PK\x03\x04 and so on", "(it is a spreadsheet or a ZIP archive: export it as CSV)"),
         ("a  b\n1  2\n", "(several blanks part its columns: write one comma between them)"),
         ("sep=;\n\n", "has no columns"),

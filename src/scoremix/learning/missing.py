@@ -8,8 +8,8 @@ shows (at its least, where errors of f count squared), and ``log det P_mm`` is w
 E-step is one of complete rows, but for the covariances ``P_mm^-1`` that are added.
 
 Rows come in as many patterns as there are rows. Those with equally many missing entries are a stack of small systems,
-which are *swept* (Gauss-Jordan, without pivots since they are positive definite) all at once: O(k |m|^3) per pattern,
-and O(k d^2) per row. Values are taken to be missing at random.
+which are *swept* (Gauss-Jordan, without pivots since they are positive definite) all at once: O(k m^3) per pattern of m
+missing entries, and O(k d^2) per row. Values are taken to be missing at random.
 """
 
 from __future__ import annotations
