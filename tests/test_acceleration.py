@@ -233,7 +233,8 @@ def test_accelerated_fits_of_slow_problems_take_fewer_passes_to_the_same_likelih
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "seed"), [("diag", Squarem, 78), ("full", Anderson, 120), ("full", Squarem, 136)]
+    ("kind", "method", "seed"),
+    [("diag", Squarem, 78), pytest.param("full", Anderson, 120, marks=pytest.mark.slow), ("full", Squarem, 136)],
 )
 def test_guesses_beside_collapse_do_not_end_a_fit(kind, method, seed):
     # Few rows, some of them repeated, and nothing added to the variances: components collapse, EM itself goes on.

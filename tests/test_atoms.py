@@ -65,6 +65,7 @@ def test_clusters_are_learnt_as_well_as_they_can_be(k, d, n):
     assert bound(truth, mixture, rows) < (parameters + 6 * np.sqrt(2 * parameters)) / (2 * n)
 
 
+@pytest.mark.slow
 def test_many_equidistant_clusters_are_told_apart():
     # As many as doubled seeds do not find: half as many are too few, and merging leaves one atom in each cluster.
     truth = make_gaussian_mixture(20, 20, 5.0, layout="simplex", random_state=0)
@@ -81,6 +82,7 @@ def test_a_curve_is_covered():
     assert mixture.n_components >= 12
 
 
+@pytest.mark.slow
 @pytest.mark.scene
 @pytest.mark.parametrize("make", [make_ring, make_spiral])
 def test_few_rows_of_a_curve_have_many_atoms(make):

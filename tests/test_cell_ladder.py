@@ -107,7 +107,8 @@ def test_a_saved_model_answers_the_same_and_tampering_is_refused(model, tmp_path
         load(path)
 
 
-@pytest.mark.parametrize("gates", ["soft", pytest.param("hard", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gates", ["soft", "hard"])
 def test_units_do_not_matter(gates):
     x, units = crossed(800), np.array([1.0, 1e4])
     how = {**CELLS, "gates": gates, "n_levels": 8}
@@ -172,6 +173,7 @@ def test_parameters_act(gates):
     assert differs(rank=1)[1]
 
 
+@pytest.mark.slow
 def test_weights_count_as_rows():
     x = crossed(1000)
     heavy_ones = np.where(x[:, 0] > 0, 3.0, 1.0)
