@@ -177,7 +177,7 @@ class Mixture:
             elif self.covariance.kind == "tied":
                 inside = product(like(kept, y), local - centre)
             else:
-                each = np.broadcast_to(kept.reshape(len(means), -1), means.shape)
+                each = kept.reshape(len(means), -1) * np.ones(means.shape)
                 inside = product(like(each.T, y), relative) * local - product(like((each * means).T, y), relative)
             return ((centre + inside).T + like(frame, y)[None, :],)
 
