@@ -105,3 +105,8 @@ def test_products_say_nothing_of_flags_and_hide_no_result(shape):
     a = np.zeros(shape, dtype=np.float32)
     b = np.full((*shape[:-2], 5, 1), np.inf, dtype=np.float32)
     assert np.isnan(product(a, b)).all()  # 0 times infinity, without a warning
+
+
+def test_what_cannot_be_written_to_is_copied(xp):
+    values = np.broadcast_to(np.arange(3.0), (2, 3))
+    np.testing.assert_array_equal(to_numpy(like(values, xp.zeros((1, 1)))), values)

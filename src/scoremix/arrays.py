@@ -37,6 +37,8 @@ def like(values: Array, x: Array) -> Array:
     """Bring NumPy `values` to the library, device and precision of `x`."""
     if isinstance(x, np.ndarray):
         return np.asarray(values, dtype=x.dtype)
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()  # PyTorch warns of what it might write to
     return namespace(x).asarray(values, dtype=x.dtype, device=array_api_compat.device(x))
 
 
