@@ -204,7 +204,9 @@ def test_fits_of_a_given_number(kind, method, data):
 
 def compare_found_number(kind, criterion, data):
     # Repetitions tell more than weights (effective sample size), so that they may find more components.
-    x, labels, n_clusters, moved = data.draw(moves(kind, [move for move in MOVES if move is not repeated]))
+    # A copy in other units stretches what is round.
+    left_out = (repeated, with_a_copied_column) if kind == "spherical" else (repeated,)
+    x, labels, n_clusters, moved = data.draw(moves(kind, [move for move in MOVES if move not in left_out]))
 
     def make(unit, options):
         model = GaussianMixture("auto", covariance_type=kind, criterion=criterion, tol=1e-9, random_state=0)

@@ -200,13 +200,9 @@ def check_squares(x: Array) -> None:
     largest = LARGEST_SINGLE if x.dtype == namespace(x).float32 else LARGEST_DOUBLE
     if is_foreign(x):
         xp = namespace(x)
-        held = ~xp.isnan(x)
+        held, ends = ~xp.isnan(x), (like(np.array(end), x) for end in (np.inf, -np.inf))
         low, high = (
-            to_numpy(reduce(xp.where(held, x, end), axis=0))
-            for reduce, end in (
-                (xp.min, xp.asarray(np.inf, dtype=x.dtype)),
-                (xp.max, xp.asarray(-np.inf, dtype=x.dtype)),
-            )
+            to_numpy(reduce(xp.where(held, x, end), axis=0)) for reduce, end in zip((xp.min, xp.max), ends, strict=True)
         )
     else:
         low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
