@@ -37,6 +37,7 @@ def _read(folder, name):
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_every_table_is_stored_with_its_provenance(stored):
     assert {path.stem for path in stored.iterdir()} == TABLES
     for name in TABLES:
@@ -48,6 +49,7 @@ def test_every_table_is_stored_with_its_provenance(stored):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "methods", "metrics"),
     [
@@ -68,6 +70,7 @@ def test_rows_hold_the_metrics_of_every_method(stored, name, methods, metrics):
         assert np.all(np.isfinite(numbers))
 
 
+@pytest.mark.slow
 def test_large_fit_is_measured_in_its_own_process(stored):
     rows = _read(stored, "threads")["rows"]
     assert [row["axis"] for row in rows] == [2]
@@ -76,6 +79,7 @@ def test_large_fit_is_measured_in_its_own_process(stored):
         assert row["memory_beyond_x"] >= 0
 
 
+@pytest.mark.slow
 def test_same_rows_for_every_method(stored):
     seen = {}
     for row in _read(stored, "rows")["rows"]:
@@ -93,6 +97,7 @@ def test_first_method_is_the_default():
         assert fitted.model.get_params() == default.get_params()
 
 
+@pytest.mark.slow
 def test_figures_and_tables_come_from_what_is_stored(stored, tmp_path):
     from benchmarks import draw
 

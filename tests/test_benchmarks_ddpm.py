@@ -29,6 +29,7 @@ def stored(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_table_is_stored_with_its_provenance(stored):
     assert {path.stem for path in stored.iterdir()} == {f"ddpm_{name}" for name in TABLES}
     for path in stored.iterdir():
@@ -39,6 +40,7 @@ def test_every_table_is_stored_with_its_provenance(stored):
         assert {"date", "seeds", "commit", "python", "versions", "cpu", "cores", "system"} <= set(source)
 
 
+@pytest.mark.slow
 def test_figures_and_tables_of_the_page(stored, tmp_path):
     from benchmarks.ddpm import draw
 

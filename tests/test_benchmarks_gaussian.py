@@ -32,6 +32,7 @@ def _read(folder, name):
     return json.loads((folder / f"gaussian_{name}.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_every_table_is_stored_with_its_provenance(stored):
     assert {path.stem for path in stored.iterdir()} == {f"gaussian_{name}" for name in TABLES}
     for name in TABLES:
@@ -41,6 +42,7 @@ def test_every_table_is_stored_with_its_provenance(stored):
         assert {"date", "seeds", "commit", "python", "versions", "cpu", "cores", "system"} <= set(source)
 
 
+@pytest.mark.slow
 def test_iteration_compares_three_methods_on_the_same_rows(stored):
     rows = _read(stored, "iteration")["rows"]
     assert {row["covariance"] for row in rows} == {"full", "tied", "diag", "spherical"}
@@ -50,6 +52,7 @@ def test_iteration_compares_three_methods_on_the_same_rows(stored):
         assert row["method"] == "scikit-learn" or row["floor"] > 0
 
 
+@pytest.mark.slow
 def test_double_precision_agrees_with_extended_precision(stored):
     rows = _read(stored, "accuracy")["rows"]
     for row in rows:
@@ -57,18 +60,21 @@ def test_double_precision_agrees_with_extended_precision(stored):
         assert row["error"] < limit.get((row["problem"], row["method"]), np.inf)
 
 
+@pytest.mark.slow
 def test_whole_fits_end_at_the_same_likelihood(stored):
     rows = [row for row in _read(stored, "fits")["rows"] if row["method"] in ("scikit-learn", "scoremix")]
     assert len({row["n_iter"] for row in rows}) == 1
     np.testing.assert_allclose([row["log_likelihood"] for row in rows], rows[0]["log_likelihood"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_fits_to_categories_do_not_end_below_the_kmeans_start(stored):
     rows = {row["method"]: row["log_likelihood"] for row in _read(stored, "one_hot")["rows"]}
     for prior in ("shared", None):
         assert rows[f"scoremix, global, prior {prior}"] >= rows[f"scoremix, kmeans, prior {prior}"]
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_its_own_process(stored):
     for row in _read(stored, "memory")["rows"]:
         assert row["fit_wall"] > 0
@@ -87,6 +93,7 @@ def test_peers_that_are_not_installed_are_named():
     ]
 
 
+@pytest.mark.slow
 def test_figures_and_tables_come_from_the_stored_results(stored, tmp_path):
     from benchmarks.gaussian import draw
 
@@ -127,6 +134,7 @@ def test_misses_are_found():
     assert len(list(targets.accuracy_misses(pair))) == 1
 
 
+@pytest.mark.slow
 def test_targets_reads_stored_results(stored, capsys):
     from benchmarks.gaussian import targets
 

@@ -39,6 +39,7 @@ def _rows(folder, name):
     return json.loads((folder / f"global_start_{name}.json").read_text(encoding="utf-8"))["rows"]
 
 
+@pytest.mark.slow
 def test_every_table_is_stored_with_its_provenance(stored):
     assert {path.stem for path in stored.iterdir()} == {f"global_start_{name}" for name in TABLES}
     for path in stored.iterdir():
@@ -49,6 +50,7 @@ def test_every_table_is_stored_with_its_provenance(stored):
         assert {"date", "seeds", "commit", "python", "versions", "cpu", "cores", "system"} <= set(source)
 
 
+@pytest.mark.slow
 def test_fits_of_all_tables_end(stored):
     for name in TABLES - {"noise"}:
         for row in _rows(stored, name):
@@ -56,6 +58,7 @@ def test_fits_of_all_tables_end(stored):
             assert row["method"] in PEERS or row["seconds"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "fields", "methods"),
     [
@@ -88,6 +91,7 @@ def test_rows_have_their_fields(stored, table, fields, methods):
     assert all(set(row) == fields for row in rows)
 
 
+@pytest.mark.slow
 def test_both_suites_are_drawn(stored):
     assert {(row["suite"], row["seed"]) for row in _rows(stored, "random")} == {
         ("first", 0),
@@ -208,6 +212,7 @@ def test_background_has_no_component():
     assert (labels == 0).all()
 
 
+@pytest.mark.slow
 def test_figures_and_tables_come_from_the_stored_results(stored, tmp_path):
     from benchmarks.global_start import draw
 
@@ -292,6 +297,7 @@ def test_misses_of_the_numbers_of_components_are_found():
     assert _held(components_aims(rows(4, 3, -1.02, 6.0))) == [False] * 4
 
 
+@pytest.mark.slow
 def test_targets_reads_stored_results(stored, capsys):
     from benchmarks.global_start import targets
 

@@ -451,7 +451,13 @@ def test_score_of_diffusion_models_is_a_density_in_the_columns_units(folder, cap
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--correction-of", "nothing"], ["--correction-of", "nothing", "--gates", "hard"]], ids=str
+    "words",
+    [
+        [],
+        pytest.param(["--correction-of", "nothing"], marks=pytest.mark.slow),
+        pytest.param(["--correction-of", "nothing", "--gates", "hard"], marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_general_covariances(folder, capsys, words):
     out = succeed(capsys, "fit", "data.csv", "-o", "m", "--covariance", "general", "--seed", "0", *words)

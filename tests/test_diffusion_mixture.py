@@ -64,7 +64,6 @@ def expected_failures(estimator):
 @parametrize_with_checks(
     [
         DiffusionMixture(n_levels=3, random_state=0),
-        DiffusionMixture(covariance="general", n_levels=3, random_state=0),
         DiffusionMixture(correction_of="nothing", n_levels=3, random_state=0),
     ],
     expected_failed_checks=expected_failures,
@@ -77,13 +76,14 @@ def test_scikit_learn_contract(estimator, check):
 @pytest.mark.filterwarnings("ignore:X has no width")
 @parametrize_with_checks(
     [
+        DiffusionMixture(covariance="general", n_levels=3, random_state=0),
         DiffusionMixture(**CELLS, n_levels=3, gates="hard"),
         DiffusionMixture(**GENERAL_CELLS, n_levels=3, random_state=0),
         DiffusionMixture(**GENERAL_CELLS, n_levels=3, gates="hard", random_state=0),
     ],
     expected_failed_checks=expected_failures,
 )
-def test_scikit_learn_contract_of_more_cells(estimator, check):
+def test_scikit_learn_contract_of_slower_fits(estimator, check):
     check(estimator)
 
 
@@ -383,7 +383,7 @@ def test_far_points_get_a_warning_and_a_finite_answer(model):
         CELLS,
         {},
         {"covariance": "general"},
-        GENERAL_CELLS,
+        pytest.param(GENERAL_CELLS, marks=pytest.mark.slow),
         pytest.param({**CELLS, "gates": "hard"}, marks=pytest.mark.slow),
         pytest.param({**GENERAL_CELLS, "gates": "hard"}, marks=pytest.mark.slow),
     ],

@@ -244,6 +244,7 @@ def test_masks_are_missing_values(number):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["density", "clusters"])
 def test_the_number_of_components_does_not_hang_on_rounding_or_order(criterion):
     rng = np.random.default_rng(6)

@@ -240,6 +240,7 @@ class TestWeights:
             self.fit(self.X).score(self.X, sample_weight=weight)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**20))
 def test_affine_equivariance(seed):
     X, rng = clusters(150, seed=3), np.random.default_rng(seed)

@@ -73,6 +73,7 @@ def test_many_rows_are_not_asked_twice(monkeypatch):
     assert found_in(small_clusters(160, 0)).search == WIDE
 
 
+@pytest.mark.slow
 def test_units_do_not_matter():
     X, new = small_clusters(160, 0), small_clusters(300, 5)
     unit = np.exp(np.random.default_rng(0).uniform(-5, 5, X.shape[1]))
