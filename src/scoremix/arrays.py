@@ -15,11 +15,9 @@ import array_api_compat.numpy
 import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = Any
-"""An array of the library that the data came in."""
+Array: TypeAlias = Any  # An array of the library that the data came in.
 
-Floats: TypeAlias = NDArray[np.float64]
-"""A NumPy float64 array: parameters and sums."""
+Floats: TypeAlias = NDArray[np.float64]  # A NumPy float64 array: parameters and sums.
 
 
 def namespace(x: Array) -> Any:

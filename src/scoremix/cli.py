@@ -27,15 +27,15 @@ _OPTIONS = {
     "gaussian": ("components",),
     "ddpm": ("components", "symmetric", "noise_times", "n_steps", "learning_rate", "step_rule"),
 }
+# The option of covariances, and what it was called before for some models, which goes on working.
 _COVARIANCES = ("covariance", "covariance_type", "covariance_model")
-"""The option of covariances, and what it was called before for some models, which goes on working."""
 
+# What it may be; the first is the default.
 _COVARIANCES_OF = {
     "diffusion": ("identity", "general"),
     "gaussian": ("full", "tied", "diag", "spherical"),
     "ddpm": ("identity", "diag", "full"),
 }
-"""What it may be; the first is the default."""
 
 
 class _ModelKind(StrEnum):
@@ -165,18 +165,7 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The words after the program's name; those of the process by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0, 2 after wrong input, 130 after an interrupt.
-    """
+    """Run the command line."""
     return exit_status(partial(app, arguments, prog_name="scoremix", standalone_mode=False))
 
 

@@ -52,17 +52,7 @@ _EXAMPLES = (
 def run_demo(folder: FilePath, console: Console) -> None:
     """Learn the bundled data sets; write models, samples and figures.
 
-    Parameters
-    ----------
-    folder : str or path-like
-        Where to write; made if it does not exist.
-    console : rich.console.Console
-        Where to print tables.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be made or written to.
+    OSError: If the folder cannot be made or written to.
     """
     target = Path(folder)
     if target.exists() and not target.is_dir():

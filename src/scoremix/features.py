@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from scoremix.arrays import Array, multiply_into, namespace
 
-MAX_FEATURES = 2000
-"""Largest number of polynomial features of one cell (their Gram matrix then takes 32 MB)."""
+MAX_FEATURES = 2000  # Largest number of polynomial features of one cell (their Gram matrix then takes 32 MB).
 
 
 def packed_size(n_features: int) -> int:
@@ -33,15 +32,7 @@ def packed_size(n_features: int) -> int:
 def packed(x: Array) -> Array:
     """Return ``[1, x, upper(x x^T)]``.
 
-    Parameters
-    ----------
-    x : array of shape (d, n)
-        Samples, feature major.
-
-    Returns
-    -------
-    array of shape ((d + 1)(d + 2)/2, n)
-        The constant, the d coordinates, then the products ``x_i x_j`` for i <= j, row by row of the upper triangle.
+    x (d, n).
     """
     xp = namespace(x)
     d, n = x.shape
@@ -80,24 +71,9 @@ class Hermite:
 
     With ``u ~ N(0, I)`` they are orthonormal: ``E[h_a(u) h_b(u)] = 1{a = b}``.
 
-    Parameters
-    ----------
-    n_features : int
-        Number of variables d, at least 1.
-    degree : int
-        Largest total degree m, at least 0.
+    exponents (p, d); sizes: ``sizes[m]`` features have total degree <= m.
 
-    Attributes
-    ----------
-    exponents : ndarray of shape (p, d)
-        Degree of every feature in every variable, ordered by total degree.
-    sizes : tuple of int
-        ``sizes[m]`` features have total degree <= m.
-
-    Raises
-    ------
-    ValueError
-        If the number of features exceeds `MAX_FEATURES`.
+    ValueError: If the number of features exceeds `MAX_FEATURES`.
     """
 
     def __init__(self, n_features: int, degree: int) -> None:
@@ -113,17 +89,7 @@ class Hermite:
         self.sizes = tuple(hermite_size(n_features, m) for m in range(degree + 1))
 
     def __call__(self, u: Array) -> Array:
-        """Evaluate every feature.
-
-        Parameters
-        ----------
-        u : array of shape (..., d, n)
-            Local coordinates.
-
-        Returns
-        -------
-        array of shape (..., p, n)
-        """
+        """Evaluate every feature."""
         d, n = u.shape[-2:]
         out = namespace(u).empty((*u.shape[:-2], self.sizes[-1], n), dtype=u.dtype, device=u.device)
         if self.degree:
@@ -132,15 +98,7 @@ class Hermite:
         return out
 
     def complete(self, out: Array, weight: Array | None = None) -> None:
-        """Evaluate every feature in place, where the coordinates stand already: no temporary as large as the result.
-
-        Parameters
-        ----------
-        out : array of shape (..., p, n)
-            Rows ``1 .. d`` hold the coordinates, which are the features of degree 1; all others are written.
-        weight : array of shape (..., n), optional
-            Multiplies every feature.
-        """
+        """Evaluate every feature in place, where the coordinates stand already: no temporary as large as the result."""
         out[..., 0, :] = 1.0
         for row, variable, order, below, two_below in self._steps:
             # sqrt(m) h_m = u h_{m-1} - sqrt(m-1) h_{m-2}

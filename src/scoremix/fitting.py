@@ -32,17 +32,7 @@ def fit_diffusion(
 ) -> None:
     """Fit a diffusion model, write it and a figure of it.
 
-    Parameters
-    ----------
-    model : DiffusionMixture
-    data, output : Path
-        A table, and where to write the model.
-    columns : list of str, optional
-        All by default.
-    standardize : bool
-        Give every column mean 0 and deviation 1; the file remembers how to undo it.
-    figure : Path, optional
-        Where to draw the fit.
+    standardize: give every column mean 0 and deviation 1; the file remembers how to undo it.
     """
     separate_output(output, data)
     model_path(output)
@@ -61,16 +51,7 @@ def fit_diffusion(
 
 
 def fit_parameters(model: GaussianMixture | DDPMMixture, data: Path, output: Path, columns: list[str] | None) -> None:
-    """Fit the parameters of a mixture and write the model; EM takes rows with missing values.
-
-    Parameters
-    ----------
-    model : GaussianMixture or DDPMMixture
-    data, output : Path
-        A table, and where to write the model.
-    columns : list of str, optional
-        All by default.
-    """
+    """Fit the parameters of a mixture and write the model; EM takes rows with missing values."""
     separate_output(output, data)
     model_path(output)
     names, array = read_table(data, columns, allow_missing=isinstance(model, GaussianMixture))

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, like, namespace
 
-BLOCK = 4096
-"""Rows that share one random stream; chunks that are multiples of it draw no number twice."""
-
-PANEL = 512
-"""Rows of a stream that are drawn together: a stream is read from its start, panel by panel."""
+BLOCK = 4096  # Rows that share one random stream; chunks that are multiples of it draw no number twice.
+PANEL = 512  # Rows of a stream that are drawn together: a stream is read from its start, panel by panel.
 
 
 def geometric_levels(sigma_max: float, sigma_min: float, n_levels: int) -> Floats:
@@ -30,23 +27,8 @@ def geometric_levels(sigma_max: float, sigma_min: float, n_levels: int) -> Float
 def paper_levels(sigma_max: float, sigma_min: float, n_levels: int, noise_scale: float = 1.0) -> Floats:
     """Return the schedule of GKL: geometric in ``t + noise_scale**2`` at large t, geometric in t near 0.
 
-    Parameters
-    ----------
-    sigma_max, sigma_min : float
-        First and last level, ``sigma_max > sigma_min > 0``.
-    n_levels : int
-        Number of levels, at least 2.
-    noise_scale : float
-        Standard deviation sigma0 of the noise that the data themselves carry; the two regimes meet at
-        ``t = sigma0**2``.
+    sigma_max, sigma_min: first and last level, ``sigma_max > sigma_min > 0`` -> (n_levels,).
 
-    Returns
-    -------
-    ndarray of shape (n_levels,)
-        Decreasing noise levels; one common ratio is used in both regimes.
-
-    References
-    ----------
     Gatmiry, Kelner and Lee (arXiv 2404.18869), Algorithm 1 and its schedule.
     """
     unit = noise_scale**2
@@ -75,20 +57,7 @@ def ou_time_from_sigma(sigma: float | Floats) -> float | Floats:
 def normal_rows(seed: tuple[int, ...], start: int, stop: int, n_features: int, x: Array) -> Array:
     """Draw the standard normal noise of the rows ``start..stop``, feature major.
 
-    Parameters
-    ----------
-    seed : tuple of int
-        Key of the stream: model seed and level. Several draws of a row stand beside each other as features.
-    start, stop : int
-        Row numbers; the same row gets the same noise whatever the chunk it is drawn in.
-    n_features : int
-        Number of features d.
-    x : array
-        The noise comes in the library, on the device and in the precision of `x`.
-
-    Returns
-    -------
-    array of shape (n_features, stop - start)
+    Returns (n_features, stop - start).
     """
     rows = np.empty((n_features, stop - start))
     for block in range(start // BLOCK, -(-stop // BLOCK)):
@@ -127,17 +96,7 @@ def antithetic(x: Array, z: Array, sigma: float) -> tuple[Array, Array, Array]:
     Both members of a pair are used in every sum: what is odd in z cancels exactly, which keeps the regression
     targets harmless as sigma goes to 0.
 
-    Parameters
-    ----------
-    x, z : array of shape (d, n)
-        Samples and noise.
-    sigma : float
-        Noise level.
-
-    Returns
-    -------
-    x, z, y : array of shape (d, 2 n)
-        Every sample twice, the noise with both signs, and ``y = x + sigma z``.
+    x, z (d, n) -> x, z, y (d, 2 n).
     """
     xp = namespace(x)
     twice, signed = xp.concat([x, x], axis=1), xp.concat([z, -z], axis=1)

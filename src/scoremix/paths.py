@@ -18,22 +18,7 @@ FilePath = str | os.PathLike[str]
 def existing_file(path: FilePath) -> Path:
     """Return the path of a file that can be read from.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Path of an input.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing.
-    ValueError
-        If it is a folder or has no content.
+    FileNotFoundError: If there is nothing. ValueError: If it is a folder or has no content.
     """
     source = Path(path)
     if not source.exists():
@@ -48,20 +33,7 @@ def existing_file(path: FilePath) -> Path:
 def writable_file(path: FilePath) -> Path:
     """Return the path of a file that can be written, with links followed; nothing is created.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Path of an output.
-
-    Returns
-    -------
-    Path
-        The real path.
-
-    Raises
-    ------
-    OSError
-        If it is a folder or a device, or lies in a folder that does not exist or cannot be written to.
+    OSError: If it is a folder or a device, or lies in a folder that does not exist or cannot be written to.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -78,19 +50,7 @@ def writable_file(path: FilePath) -> Path:
 def separate_output(output: FilePath, *others: FilePath) -> None:
     """Refuse an output that cannot be written, or that is also another file of the same work.
 
-    Parameters
-    ----------
-    output : str or path-like
-        Path of an output.
-    *others : str or path-like
-        Inputs and further outputs.
-
-    Raises
-    ------
-    OSError
-        As `writable_file`.
-    ValueError
-        If one of the others is the same file.
+    OSError: As `writable_file`. ValueError: If one of the others is the same file.
     """
     target = writable_file(output)
     if any(target == Path(path).resolve() for path in others):
@@ -101,20 +61,7 @@ def separate_output(output: FilePath, *others: FilePath) -> None:
 def atomic_write(path: FilePath) -> Iterator[Path]:
     """Give a path to write to, which becomes `path` when the block ends, and is removed when the block fails.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Where the file shall be.
-
-    Yields
-    ------
-    Path
-        A new path in the same folder, so that the final renaming cannot be seen half done.
-
-    Raises
-    ------
-    OSError
-        As `writable_file`, or from writing; it names `path`.
+    OSError: As `writable_file`, or from writing; it names `path`.
     """
     target = writable_file(path)
     # Not by the target's name, to which nothing may be added where it has 255 bytes.

@@ -61,28 +61,11 @@ def fit_figure(model: DiffusionMixture, array: Floats, samples: Floats, columns:
     One column is drawn as histograms, two as they are; more are projected on the first two principal
     directions of the data in the model's units.
 
-    Parameters
-    ----------
-    model : DiffusionMixture
-        A fitted model.
-    array : ndarray of shape (n, d)
-        The data, in the units of the columns; at most 5,000 rows, evenly spaced, are drawn.
-    samples : ndarray of shape (m, d)
-        Samples of the model, in the units of the columns.
-    columns : Columns
-        Names of the columns, and how the model's units differ from theirs.
-    title : str, default=""
-        A title above all panels.
+    array (n, d), the data, in the units of the columns; at most 5,000 rows, evenly spaced, are drawn; samples (m, d),
+    samples of the model, in the units of the columns; columns: names of the columns, and how the model's units differ
+    from theirs.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A figure of 10 x 7 inches.
-
-    Raises
-    ------
-    ValueError
-        If an array does not have d columns.
+    ValueError: If an array does not have d columns.
     """
     encoded = columns.encode(array)
     shown = _thinned(encoded)
@@ -107,19 +90,7 @@ def fit_figure(model: DiffusionMixture, array: Floats, samples: Floats, columns:
 def save_figure(figure: Figure, path: FilePath) -> None:
     """Write a figure, beside its final place and then renamed; PNG at 200 dots per inch.
 
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        What to write.
-    path : str or path-like
-        A path ending in .png, .pdf or .svg.
-
-    Raises
-    ------
-    ValueError
-        If the ending is another one.
-    OSError
-        If the file cannot be written.
+    ValueError: If the ending is another one. OSError: If the file cannot be written.
     """
     ending = figure_ending(path)
     with atomic_write(path) as partial:
@@ -129,20 +100,7 @@ def save_figure(figure: Figure, path: FilePath) -> None:
 def figure_ending(path: FilePath) -> str:
     """Return the ending of a figure's path in lower case.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Path of a figure; the file need not exist.
-
-    Returns
-    -------
-    str
-        .png, .pdf or .svg.
-
-    Raises
-    ------
-    ValueError
-        If the ending is another one.
+    ValueError: If the ending is another one.
     """
     ending = Path(path).suffix.lower()
     if ending not in FIGURE_ENDINGS:

@@ -11,30 +11,13 @@ from rich.console import Console
 
 
 def console() -> Console:
-    """Return the console of stdout, wide if no terminal says how wide.
-
-    Returns
-    -------
-    rich.console.Console
-        A console.
-    """
+    """Return the console of stdout, wide if no terminal says how wide."""
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
 @contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Show that work goes on, if stderr is a terminal.
-
-    Parameters
-    ----------
-    text : str
-        What is being done.
-
-    Yields
-    ------
-    None
-        While the work is done.
-    """
+    """Show that work goes on, if stderr is a terminal."""
     errors = Console(stderr=True)
     if errors.is_terminal:
         with errors.status(text):

@@ -31,30 +31,17 @@ from scoremix.paths import FilePath, atomic_write, existing_file
 FORMAT = "scoremix"
 FORMAT_VERSION = 1
 
+# Endings that promise another format.
 OTHERS = (
     *(".pkl", ".pickle", ".joblib", ".dill", ".skops", ".pt", ".pth", ".onnx", ".h5", ".hdf5", ".mat", ".rds", ".zip"),
     *(".npy", ".npz", ".json", ".yaml", ".txt", ".xml", ".csv", ".tsv", ".xlsx", ".parquet", ".arrow", ".feather"),
 )
-"""Endings that promise another format."""
 
 
 def model_path(path: FilePath) -> Path:
     """Return the path of a model to write, whose ending does not promise another format.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Where to write; the file need not exist.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    ValueError
-        If the ending is that of pickles, tables or the like.
+    ValueError: If the ending is that of pickles, tables or the like.
     """
     target = Path(path)
     if target.suffix.lower() in OTHERS:
@@ -65,23 +52,8 @@ def model_path(path: FilePath) -> Path:
 def write_model(path: FilePath, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write a model file, beside its final place and then renamed.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Where to write; an existing file is replaced.
-    kind : str
-        What the file holds.
-    header : mapping
-        Anything that JSON holds; NumPy numbers are taken as numbers. Not NaN, not infinity: use None.
-    arrays : mapping of str to ndarray
-        Arrays of numbers or booleans, any shapes.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the header is not JSON, or the ending is that of another format.
-    OSError
-        If the file cannot be written.
+    ValueError, TypeError: If the header is not JSON, or the ending is that of another format. OSError: If the file
+    cannot be written.
     """
     metadata = {
         "format": FORMAT,
@@ -98,26 +70,8 @@ def write_model(path: FilePath, kind: str, header: Mapping[str, Any], arrays: Ma
 def read_model(path: FilePath) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]]]:
     """Read a model file; nothing in it is executed.
 
-    Parameters
-    ----------
-    path : str or path-like
-        A file that `write_model` wrote.
-
-    Returns
-    -------
-    kind : str
-        What the file holds.
-    header : dict
-        The header that was given to `write_model`.
-    arrays : dict of str to ndarray
-        The arrays, with their types and shapes.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a model file, was cut short, or was written by a newer version of the library.
+    FileNotFoundError: If there is no such file. ValueError: If the file is not a model file, was cut short, or was
+    written by a newer version of the library.
     """
     source = existing_file(path)
     try:

@@ -28,20 +28,7 @@ _MAX_COLUMNS = 8
 def summary(model: DiffusionMixture | GaussianMixture | DDPMMixture, columns: Columns, title: str) -> Group:
     """Describe a fitted model.
 
-    Parameters
-    ----------
-    model : DiffusionMixture, GaussianMixture or DDPMMixture
-        A fitted model.
-    columns : Columns
-        Names of its columns, and how its units differ from theirs.
-    title : str
-        What was fitted.
-
-    Returns
-    -------
-    rich.console.Group
-        Of a diffusion model a line on the fit, a table of cells and a table of noise levels; of other mixtures some
-        lines on the fit and a table of components.
+    columns: names of its columns, and how its units differ from theirs.
     """
     heading = Text(title, style="bold")
     if isinstance(model, GaussianMixture | DDPMMixture):
@@ -55,15 +42,7 @@ def summary(model: DiffusionMixture | GaussianMixture | DDPMMixture, columns: Co
 def mean_line(log_density: Floats) -> str:
     """Say how well a model fits some rows.
 
-    Parameters
-    ----------
-    log_density : ndarray of shape (n,)
-        Log density of every row, in nats.
-
-    Returns
-    -------
-    str
-        Number of rows, mean and its standard error, which one row does not have.
+    log_density (n,), log density of every row, in nats.
     """
     rows = plural(len(log_density), "row")
     if len(log_density) == 1:

@@ -13,18 +13,7 @@ import typer
 
 
 def exit_status(command: Callable[[], object]) -> int:
-    """Run a command and return its exit status.
-
-    Parameters
-    ----------
-    command : callable
-        A typer application outside its standalone mode, with its arguments bound.
-
-    Returns
-    -------
-    int
-        What the command returned if that is an int, else 0; 2 after wrong input; 130 after an interrupt.
-    """
+    """Run a command and return its exit status."""
     try:
         with _one_line_warnings():
             status = command()
@@ -41,31 +30,12 @@ def exit_status(command: Callable[[], object]) -> int:
 
 
 def say(text: str) -> None:
-    """Print a line on stdout as it is.
-
-    Parameters
-    ----------
-    text : str
-        What to print.
-    """
+    """Print a line on stdout as it is."""
     print(text)
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun, such as "1 cell" or "1,000 cells".
-
-    Parameters
-    ----------
-    count : int
-        How many.
-    noun : str
-        A noun whose plural ends in s.
-
-    Returns
-    -------
-    str
-        Count and noun.
-    """
+    """Return a count with its noun, such as "1 cell" or "1,000 cells"."""
     return f"{count:,} {noun}" + "s" * (count != 1)
 
 

@@ -25,23 +25,7 @@ from scoremix.terminal import plural, say
 def write_samples(
     model: Path, output: Path, number: int, *, method: str, steps: int | None, seed: int | None, asked: Sequence[str]
 ) -> None:
-    """Draw samples and write them.
-
-    Parameters
-    ----------
-    model, output : Path
-        A model file, and where to write.
-    number : int
-        How many.
-    method : str
-        How a diffusion model makes samples.
-    steps : int or None
-        Steps of the method; its own number by default.
-    seed : int or None
-        Makes the samples the same in every run.
-    asked : sequence of str
-        The options given for diffusion models, which others refuse: their samples are exact.
-    """
+    """Draw samples and write them."""
     fitted, columns = _prepare(model, output)
     if not isinstance(fitted, DiffusionMixture) and asked:
         holds = f"{model}, which holds a {type(fitted).__name__}"
@@ -56,15 +40,7 @@ def write_samples(
 
 
 def write_denoised(model: Path, data: Path, output: Path, sigma: float | None) -> None:
-    """Take the noise away from the rows of a table and write them.
-
-    Parameters
-    ----------
-    model, data, output : Path
-        A model file, a table, and where to write.
-    sigma : float or None
-        Deviation of noise that was added to the data; by default the data's own noise is taken away.
-    """
+    """Take the noise away from the rows of a table and write them."""
     fitted, columns = _prepare(model, output, data)
     if sigma is not None:
         denoised: Callable[[Floats], Array] = partial(fitted.denoise, sigma=sigma)
@@ -83,12 +59,7 @@ def write_denoised(model: Path, data: Path, output: Path, sigma: float | None) -
 def print_score(model: Path, data: Path, output: Path | None) -> None:
     """Print the mean log density of the rows of a table, and write those of all rows.
 
-    Parameters
-    ----------
-    model, data : Path
-        A model file and a table.
-    output : Path or None
-        Where to write the log densities; nowhere by default.
+    output: where to write the log densities; nowhere by default.
     """
     fitted, columns = _prepare(model, output, data)
     rows = columns.encode(columns.read(data))
@@ -100,31 +71,13 @@ def print_score(model: Path, data: Path, output: Path | None) -> None:
 
 
 def print_summary(model: Path) -> None:
-    """Print what a model found.
-
-    Parameters
-    ----------
-    model : Path
-        A model file.
-    """
+    """Print what a model found."""
     fitted, columns = load_with_columns(model)
     console().print(summary(fitted, columns, str(model)))
 
 
 def load_with_columns(path: Path) -> tuple[DiffusionMixture | GaussianMixture | DDPMMixture, Columns]:
-    """Load a model and its columns, which are the units that a plain load warns about.
-
-    Parameters
-    ----------
-    path : Path
-        A model file.
-
-    Returns
-    -------
-    model : DiffusionMixture, GaussianMixture or DDPMMixture
-    columns : Columns
-        Those it was fitted to; numbered where it was fitted to an array without names.
-    """
+    """Load a model and its columns, which are the units that a plain load warns about."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         model = load(path)

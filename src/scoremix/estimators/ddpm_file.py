@@ -35,8 +35,7 @@ from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]
 
-MAYBE_ARRAYS = ("means_init", "weights", "covariance")
-"""Parameters that are arrays, or else words."""
+MAYBE_ARRAYS = ("means_init", "weights", "covariance")  # Parameters that are arrays, or else words.
 
 KINDS: Schema = {"covariance_type": Text(COVARIANCE_TYPES)}
 
@@ -117,10 +116,7 @@ def _tupled(value: Any) -> Any:
 def unpack_descent(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return constructor parameters and what was fitted.
 
-    Raises
-    ------
-    ValueError
-        If something is missing, out of its range, or the arrays are not those of a mixture.
+    ValueError: If something is missing, out of its range, or the arrays are not those of a mixture.
     """
     values, sizes = everything(header, arrays), Sizes()
     kind = checked(KINDS, values, sizes)["covariance_type"]

@@ -18,20 +18,14 @@ from scoremix.noise import sigma_from_ou_time
 
 STARTS = ("random", "tensor", "kmeans")
 LEARNT = ("diag", "full")
-LONGEST_TIME = 15.0
-"""Largest noise time: exp(15) standard deviations of noise leave nothing of any data."""
+LONGEST_TIME = 15.0  # Largest noise time: exp(15) standard deviations of noise leave nothing of any data.
 
 
 @dataclass(frozen=True)
 class Units:
     """Coordinates in which components have unit covariance: ``x = root u``.
 
-    Attributes
-    ----------
-    kind : {"spherical", "tied", "diag", "full"}
-        Of the covariances that will be reported.
-    root : ndarray of shape (d, d) or None
-        None where x and u are the same.
+    root (d, d), none where x and u are the same.
     """
 
     kind: str
@@ -68,10 +62,7 @@ class Units:
 def check_ddpm_parameters(params: Mapping[str, Any]) -> None:
     """Check the constructor parameters of a DDPMMixture, except those that are checked against the data.
 
-    Raises
-    ------
-    ValueError
-        Naming the first parameter that is out of range.
+    ValueError: Naming the first parameter that is out of range.
     """
     check_number("n_components", params["n_components"], at_least=1, integer=True)
     for name in ("symmetric", "exact_gradient"):
@@ -121,10 +112,7 @@ def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, centr
 
     Of more numbers than times the last are taken, so that one time has the steps of the last stage.
 
-    Raises
-    ------
-    ValueError
-        If times are not positive, or there are fewer numbers of steps.
+    ValueError: If times are not positive, or there are fewer numbers of steps.
     """
     times = list(noise_times) if _is_sequence(noise_times) else [noise_times]
     steps = list(n_steps) if _is_sequence(n_steps) else [n_steps] * len(times)
@@ -163,10 +151,7 @@ def _stage(time: Any, n_steps: Any) -> Stage:
 def known_units(covariance: Any, n_features: int) -> Units:
     """Units from a covariance that is known: "identity", a variance, a variance per column, or a matrix.
 
-    Raises
-    ------
-    ValueError
-        If it has another shape, or is not positive definite.
+    ValueError: If it has another shape, or is not positive definite.
     """
     if isinstance(covariance, str):
         return Units("spherical", None)
@@ -191,10 +176,7 @@ def known_units(covariance: Any, n_features: int) -> Units:
 def given_means(means: Any, n_components: int, n_features: int, *, symmetric: bool) -> Floats:
     """Means to start from, shape (k, d); of the symmetric student mu (d,) will do.
 
-    Raises
-    ------
-    ValueError
-        If they have another shape, or are not finite.
+    ValueError: If they have another shape, or are not finite.
     """
     values = np.asarray(to_numpy(means) if is_foreign(means) else means)
     if symmetric and values.shape == (n_features,):
@@ -209,10 +191,7 @@ def given_means(means: Any, n_components: int, n_features: int, *, symmetric: bo
 def start_weights(weights: Any, n_components: int, *, symmetric: bool) -> Floats:
     """Weights to start from, or to keep.
 
-    Raises
-    ------
-    ValueError
-        If they have another shape, one is not positive, or they do not sum to 1.
+    ValueError: If they have another shape, one is not positive, or they do not sum to 1.
     """
     if isinstance(weights, str):
         return np.full(n_components, 1 / n_components)

@@ -12,8 +12,7 @@ from scoremix.models.ladder import Ladder
 from scoremix.models.mixture import Mixture
 from scoremix.sampling.density import STEP, divergence, heat_weights, log_density
 
-ROWS = 8192
-"""Rows evaluated together."""
+ROWS = 8192  # Rows evaluated together.
 
 
 def base_of(ladder: Ladder) -> Mixture | None:
@@ -28,21 +27,8 @@ def base_of(ladder: Ladder) -> Mixture | None:
 def ladder_log_density(ladder: Ladder, x: Array, floor: float = 0.0) -> Array:
     """Log density of rows under the law that a ladder describes.
 
-    Parameters
-    ----------
-    ladder : Ladder
-    x : array of shape (n, d)
-        Rows.
-    floor : float
-        Noise level of the law: 0, or up to the lowest level, where the data have no density.
+    x (n, d) -> (n,), in nats, in the library of x.
 
-    Returns
-    -------
-    array of shape (n,)
-        In nats, in the library of x.
-
-    Notes
-    -----
     The cost of one evaluation of the mixture and, in a frame of rank r, of ``2 r + 1`` corrections per corrected level;
     of ``2 r + 1`` evaluations per level where there is no mixture.
     """

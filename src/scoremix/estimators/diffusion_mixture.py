@@ -65,13 +65,13 @@ logger = logging.getLogger("scoremix")
 
 SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "probability_flow": probability_flow}
 
+# Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels.
 DECADES = 3
-"""Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels."""
 
 
+# Largest step of a sampler in log sigma. With twice as long ones narrow clusters in wide data come out blurred, or, by
+# the samplers that draw noise, whose steps are of first order, clusters get the shares of their neighbours.
 STEP = {"dpm": 0.25, "probability_flow": 0.25, "ancestral": 0.02, "reverse_sde": 0.07}
-"""Largest step of a sampler in log sigma. With twice as long ones narrow clusters in wide data come out blurred, or, by
-the samplers that draw noise, whose steps are of first order, clusters get the shares of their neighbours."""
 
 
 @on_one_blas_thread

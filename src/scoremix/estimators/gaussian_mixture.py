@@ -63,16 +63,14 @@ from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import ArraySource, Source
 from scoremix.storage import write_model
 
-OWN_STARTS = ("global", "diffusion")
-"""Values of `init_params` that scikit-learn does not know."""
+OWN_STARTS = ("global", "diffusion")  # Values of `init_params` that scikit-learn does not know.
 
 ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
 
-FLAT = 10.0
-"""A variance of fewer times `reg_covar` is hardly the data's."""
+FLAT = 10.0  # A variance of fewer times `reg_covar` is hardly the data's.
 
+# Most EM passes over the first batch of a stream: enough to leave the seeds, too few to fit that batch's noise.
 FIRST_BATCH_PASSES = 10
-"""Most EM passes over the first batch of a stream: enough to leave the seeds, too few to fit that batch's noise."""
 
 
 @on_one_blas_thread

@@ -18,26 +18,20 @@ from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
 
+# Points further from the mean than this many times the farthest sample are warned about (noise level allowed for).
 FAR = 2.0
-"""Points further from the mean than this many times the farthest sample are warned about (noise level allowed for)."""
 
+# Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still.
 LARGEST_SIGMA = 1e75
-"""Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still."""
 
-LARGEST_SINGLE_SIGMA = 1e18
-"""Largest noise level of samples in single precision."""
+LARGEST_SINGLE_SIGMA = 1e18  # Largest noise level of samples in single precision.
+MOMENT_ROWS = 16384  # Rows per chunk when moments are taken.
+SCORE_ROWS = 16384  # Rows per chunk when log densities are averaged.
 
-MOMENT_ROWS = 16384
-"""Rows per chunk when moments are taken."""
-
-SCORE_ROWS = 16384
-"""Rows per chunk when log densities are averaged."""
-
+# Sums of squares of so large samples, and of one over these, are numbers in their precision.
 LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
-"""Sums of squares of so large samples, and of one over these, are numbers in their precision."""
 
-PACKAGE = str(Path(__file__).parents[1])
-"""Where the library's own files are."""
+PACKAGE = str(Path(__file__).parents[1])  # Where the library's own files are.
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -51,10 +45,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Refuse a value that is none of `choices`.
 
-    Raises
-    ------
-    ValueError
-        Naming the parameter, the value and the choices.
+    ValueError: Naming the parameter, the value and the choices.
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}={value!r} is not known: choose {' or '.join(map(repr, choices))}.")
@@ -72,10 +63,7 @@ def check_number(
 ) -> None:
     """Refuse a value that is not a finite number (or integer) in the range.
 
-    Raises
-    ------
-    ValueError
-        Naming the parameter, the value and the range.
+    ValueError: Naming the parameter, the value and the range.
     """
     kind = Integral if integer else Real
     is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
@@ -98,10 +86,7 @@ def check_number(
 def check_parameters(params: Mapping[str, Any]) -> None:
     """Check the constructor parameters of a DiffusionMixture.
 
-    Raises
-    ------
-    ValueError
-        Naming the first parameter that is out of range.
+    ValueError: Naming the first parameter that is out of range.
     """
     check_choice("covariance", params["covariance"], ("identity", "general"))
     check_choice("correction_of", params["correction_of"], ("mixture", "nothing"))
@@ -124,10 +109,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
 def check_together(params: Mapping[str, Any]) -> None:
     """Refuse parameters of a DiffusionMixture that do not go together, and would be ignored.
 
-    Raises
-    ------
-    ValueError
-        Naming them.
+    ValueError: Naming them.
     """
     if params["covariance"] == "general" and params["noise_scale"] != 1.0:
         raise ValueError(
@@ -142,10 +124,7 @@ def check_together(params: Mapping[str, Any]) -> None:
 def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
     """Check samples by scikit-learn's rules; arrays of other array libraries stay where they are.
 
-    Raises
-    ------
-    ValueError
-        If X is no table of finite numbers, has fewer than 2 rows (`reset`), or does not fit the fitted columns.
+    ValueError: If X is no table of finite numbers, has fewer than 2 rows (`reset`), or does not fit the fitted columns.
     """
     X = unmasked(X, allow_nan=False)
     if not is_foreign(X):
@@ -176,10 +155,7 @@ def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
 def check_nothing_is_missing(x: NDArray[Any], advice: str) -> None:
     """Refuse NaN.
 
-    Raises
-    ------
-    ValueError
-        With the advice.
+    ValueError: With the advice.
     """
     if x.dtype.kind != "f":
         return
@@ -192,10 +168,7 @@ def check_nothing_is_missing(x: NDArray[Any], advice: str) -> None:
 def check_squares(x: Array) -> None:
     """Refuse samples that are too large or too close together for squares in their precision; NaN are none.
 
-    Raises
-    ------
-    ValueError
-        Naming a column.
+    ValueError: Naming a column.
     """
     largest = LARGEST_SINGLE if x.dtype == namespace(x).float32 else LARGEST_DOUBLE
     if is_foreign(x):
@@ -220,10 +193,7 @@ def check_squares(x: Array) -> None:
 def unmasked(X: Any, *, allow_nan: bool) -> Any:
     """Make what a masked array masks missing values, where these may be.
 
-    Raises
-    ------
-    ValueError
-        If something is masked, and may not be.
+    ValueError: If something is masked, and may not be.
     """
     if not isinstance(X, np.ma.MaskedArray):
         return X
@@ -245,10 +215,7 @@ def informative(x: Array, sample_weight: Any, *, has_missing: bool = False, at_l
     ``(sum w)^2 / sum w^2`` (Kish, Survey Sampling, 1965), so that what depends on how much is known (number of
     components, priors, noise) does not depend on their scale. Equal weights are none.
 
-    Raises
-    ------
-    ValueError
-        If weights are none, or fewer than `at_least` rows say something.
+    ValueError: If weights are none, or fewer than `at_least` rows say something.
     """
     n = int(x.shape[0])
     weight = None if sample_weight is None else checked_weight(sample_weight, n)
@@ -306,11 +273,8 @@ def check_columns(estimator: Any, X: Array, *, reset: bool) -> None:
 def validated_sigma(sigma: Any, x: Array) -> Floats:
     """Noise levels of the rows x (n, d) as numbers, of shape () or (n,).
 
-    Raises
-    ------
-    ValueError
-        If a level is negative, not finite or beyond what has a square in the precision of x, or there is neither one
-        nor one per row.
+    ValueError: If a level is negative, not finite or beyond what has a square in the precision of x, or there is
+    neither one nor one per row.
     """
     n_rows, largest = int(x.shape[0]), LARGEST_SINGLE_SIGMA if x.dtype == namespace(x).float32 else LARGEST_SIGMA
     levels = np.asarray(to_numpy(sigma) if is_foreign(sigma) else sigma, dtype=np.float64)
@@ -324,10 +288,8 @@ def validated_sigma(sigma: Any, x: Array) -> Floats:
 def moments_of(source: Source, names: Sequence[str] | None, needs_width: bool = True) -> Moments:
     """Moments of the samples about the first row.
 
-    Raises
-    ------
-    ValueError
-        If a column is constant, by name where there are names; all of them, where some may be (not `needs_width`).
+    ValueError: If a column is constant, by name where there are names; all of them, where some may be (not
+    `needs_width`).
     """
     origin = to_numpy(next(iter(source.chunks(1))).x)[0].astype(np.float64)
     moments = accumulate(lambda chunk: chunk_moments(chunk, origin), source, chunk_rows=MOMENT_ROWS)

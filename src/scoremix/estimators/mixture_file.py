@@ -34,8 +34,7 @@ from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]
 
-STARTS = ("weights_init", "means_init", "precisions_init")
-"""Parameters that are arrays."""
+STARTS = ("weights_init", "means_init", "precisions_init")  # Parameters that are arrays.
 
 KINDS: Schema = {"covariance_type": Text(COVARIANCE_TYPES), "dtype": Text(("float32", "float64"))}
 
@@ -54,8 +53,7 @@ FIT: Schema = {
     "optimality": Numbers("2", -np.inf, np.inf, may_be_nan=True),
 }
 
-LARGEST_OF = {"float32": 1e18, "float64": LARGEST}
-"""Attributes have the precision of the data."""
+LARGEST_OF = {"float32": 1e18, "float64": LARGEST}  # Attributes have the precision of the data.
 
 
 class FittedMixture(Protocol):
@@ -115,10 +113,7 @@ def pack_mixture(model: FittedMixture) -> tuple[dict[str, Any], Arrays]:
 def unpack_mixture(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return constructor parameters and what was fitted, by the names of the attributes.
 
-    Raises
-    ------
-    ValueError
-        If something is missing, out of its range, or the arrays are not those of a mixture.
+    ValueError: If something is missing, out of its range, or the arrays are not those of a mixture.
     """
     values, sizes = everything(header, arrays), Sizes()
     held = checked(KINDS, values, sizes)

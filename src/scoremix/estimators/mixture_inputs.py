@@ -29,20 +29,14 @@ COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 INIT_PARAMS = ("global", "diffusion", "kmeans", "k-means++", "random", "random_from_data")
 ACCELERATIONS = ("squarem", "anderson")
 
-AGREEMENT = 1e-4
-"""Relative difference of two covariances up to which they are the same but for rounding."""
-
-SCAN_ROWS = 16384
-"""Rows looked through at a time for missing values."""
+AGREEMENT = 1e-4  # Relative difference of two covariances up to which they are the same but for rounding.
+SCAN_ROWS = 16384  # Rows looked through at a time for missing values.
 
 
 def check_mixture_parameters(params: Mapping[str, Any]) -> None:
     """Check the constructor parameters of a GaussianMixture, except starts, which are checked against the data.
 
-    Raises
-    ------
-    ValueError
-        Naming the first parameter that is out of range.
+    ValueError: Naming the first parameter that is out of range.
     """
     check_choice("covariance_type", params["covariance_type"], COVARIANCE_TYPES)
     check_choice("init_params", params["init_params"], INIT_PARAMS)
@@ -81,11 +75,8 @@ def _check_number_of_components(params: Mapping[str, Any]) -> None:
 def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_rows: int = 1) -> Array:
     """Check samples by scikit-learn's rules; floating afterwards, in the library they came in.
 
-    Raises
-    ------
-    ValueError
-        If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
-        `min_rows` rows, or does not fit the fitted columns.
+    ValueError: If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
+    `min_rows` rows, or does not fit the fitted columns.
     """
     X = unmasked(X, allow_nan=allow_nan)
     if not is_foreign(X):
@@ -145,10 +136,7 @@ def _numbers(values: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
 def check_weights(weights: Any, n_components: int) -> Floats:
     """Weights as numbers that sum to 1.
 
-    Raises
-    ------
-    ValueError
-        If they have another shape, are not in [0, 1], or do not sum to 1 within the precision they came in.
+    ValueError: If they have another shape, are not in [0, 1], or do not sum to 1 within the precision they came in.
     """
     checked = _numbers(weights, (n_components,), "weights")
     if np.any(checked < 0) or np.any(checked > 1):
@@ -166,10 +154,7 @@ def check_weights(weights: Any, n_components: int) -> Floats:
 def check_means(means: Any, n_components: int, n_features: int) -> Floats:
     """Means as numbers.
 
-    Raises
-    ------
-    ValueError
-        If they have another shape, or are not finite.
+    ValueError: If they have another shape, or are not finite.
     """
     return _numbers(means, (n_components, n_features), "means").astype(np.float64)
 
@@ -181,10 +166,7 @@ def _shape_of_matrices(kind: str, k: int, d: int) -> tuple[int, ...]:
 def check_matrices(name: str, matrices: Any, kind: str, n_components: int, n_features: int) -> Floats:
     """Precisions or covariances of a kind.
 
-    Raises
-    ------
-    ValueError
-        If they have another shape, are not symmetric, or are not positive definite.
+    ValueError: If they have another shape, are not symmetric, or are not positive definite.
     """
     shape = _shape_of_matrices(kind, n_components, n_features)
     checked = _numbers(matrices, shape, f"{kind} {name}").astype(np.float64)
@@ -209,10 +191,7 @@ def inverse_of(kind: str, precisions: Floats, n_features: int) -> Covariance:
 def covariance_from(name: str, values: Any, kind: str, n_components: int, n_features: int) -> Covariance:
     """Covariances from a fitted attribute: `covariances_`, `precisions_` or `precisions_cholesky_`.
 
-    Raises
-    ------
-    ValueError
-        If it has another shape, or is not that of positive definite matrices.
+    ValueError: If it has another shape, or is not that of positive definite matrices.
     """
     k, d = n_components, n_features
     if name == "covariances_":
@@ -233,10 +212,7 @@ def covariance_from(name: str, values: Any, kind: str, n_components: int, n_feat
 def check_agreement(found: Mapping[str, Covariance], n_features: int, rounding: float) -> None:
     """Refuse covariances that were given in several forms, and differ by more than the `rounding` of their numbers.
 
-    Raises
-    ------
-    ValueError
-        Naming the two that differ.
+    ValueError: Naming the two that differ.
     """
     (first, one), *others = found.items()
     if not others:
@@ -254,10 +230,7 @@ def check_agreement(found: Mapping[str, Covariance], n_features: int, rounding: 
 def shape_of(means: Any) -> tuple[int, int]:
     """Number of components and of columns.
 
-    Raises
-    ------
-    ValueError
-        If the means are not one row per component.
+    ValueError: If the means are not one row per component.
     """
     shape = as_numpy(means).shape
     if len(shape) != 2 or 0 in shape:
@@ -268,10 +241,7 @@ def shape_of(means: Any) -> tuple[int, int]:
 def known_mixture(weights: Any, means: Any, covariances: Any, kind: str) -> Mixture:
     """The mixture of known parameters.
 
-    Raises
-    ------
-    ValueError
-        If the kind is not known, or parameters do not fit together, see the checks above.
+    ValueError: If the kind is not known, or parameters do not fit together, see the checks above.
     """
     check_choice("covariance_type", kind, COVARIANCE_TYPES)
     k, d = shape_of(means)
@@ -282,10 +252,7 @@ def known_mixture(weights: Any, means: Any, covariances: Any, kind: str) -> Mixt
 def check_rows_suffice(source: Source, n_components: int) -> None:
     """Refuse more components than rows.
 
-    Raises
-    ------
-    ValueError
-        Naming `n_components`.
+    ValueError: Naming `n_components`.
     """
     if source.n_rows < n_components:
         raise ValueError(
@@ -296,10 +263,7 @@ def check_rows_suffice(source: Source, n_components: int) -> None:
 def check_distinct_rows(source: Source, n_components: int) -> None:
     """Refuse more components than distinct rows; `source` is without missing values.
 
-    Raises
-    ------
-    ValueError
-        Naming `n_components`.
+    ValueError: Naming `n_components`.
     """
     if n_distinct_rows(source, n_components) < n_components:
         raise ValueError(f"n_components={n_components} is more than X has distinct rows: lower it to their number.")
@@ -308,10 +272,7 @@ def check_distinct_rows(source: Source, n_components: int) -> None:
 def column_indices(columns: Iterable[Any], n_features: int, names: NDArray[Any] | None) -> NDArray[np.intp]:
     """Numbers of columns that are given by number or by name.
 
-    Raises
-    ------
-    ValueError
-        If a column is not known, is given twice, or there is none.
+    ValueError: If a column is not known, is given twice, or there is none.
     """
     known = {} if names is None else {str(name): j for j, name in enumerate(names)}
     found: list[int] = []
@@ -332,10 +293,7 @@ def column_indices(columns: Iterable[Any], n_features: int, names: NDArray[Any] 
 def given_values(values: Iterable[Any]) -> Floats:
     """Values of given columns.
 
-    Raises
-    ------
-    ValueError
-        If one is not a finite number.
+    ValueError: If one is not a finite number.
     """
     listed = list(values)
     for value in listed:

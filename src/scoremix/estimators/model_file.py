@@ -85,6 +85,7 @@ CORRECTIONS: Schema = {**POLYNOMIALS, "degrees": count("k", -1, MAX_FEATURES)}
 
 PIECEWISE: Schema = {"weights": shares("k"), "centers": Numbers("k r"), **POLYNOMIALS}
 
+# Likelihood-ratio cells, but for their polynomials.
 RATIO: Schema = {
     "means": Numbers("a r"),
     "groups": numbering("a"),
@@ -93,12 +94,10 @@ RATIO: Schema = {
     "basis": Numbers("r m", law=Law("at most as many axes as columns", lambda basis: basis.shape[1] <= len(basis))),
     "weights": shares("k"),
 }
-"""Likelihood-ratio cells, but for their polynomials."""
 
 Arrays = dict[str, NDArray[Any]]
 
-Read = Callable[[Schema], dict[str, Any]]
-"""Reads a part of the file, such as one level."""
+Read = Callable[[Schema], dict[str, Any]]  # Reads a part of the file, such as one level.
 
 
 class Fitted(Protocol):
@@ -182,10 +181,7 @@ def _mixture_arrays(name: str, mixture: Mixture) -> Arrays:
 def unpack(header: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return constructor parameters and fitted attributes.
 
-    Raises
-    ------
-    ValueError
-        If something is missing, out of its range, or does not fit together.
+    ValueError: If something is missing, out of its range, or does not fit together.
     """
     values, sizes = everything(header, arrays), Sizes()
     held = checked(FRAME, values, sizes)

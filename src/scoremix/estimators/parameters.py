@@ -30,13 +30,11 @@ from scoremix.estimators.mixture_inputs import (
 from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 
-FORMS = ("covariances_", "precisions_cholesky_", "precisions_")
-"""The covariances, as they may be set."""
+FORMS = ("covariances_", "precisions_cholesky_", "precisions_")  # The covariances, as they may be set.
 
 PARAMETERS = ("weights_", "means_", *FORMS)
 
-SHAPE = ("n_components_", "n_features_in_")
-"""What the parameters tell by their shape."""
+SHAPE = ("n_components_", "n_features_in_")  # What the parameters tell by their shape.
 
 
 class NoMixtureError(ValueError, AttributeError):
@@ -48,15 +46,7 @@ class NoMixtureError(ValueError, AttributeError):
 
 @dataclass(frozen=True)
 class Held:
-    """A mixture, and the values of the attributes that say it.
-
-    Attributes
-    ----------
-    mixture : Mixture
-        May have more digits than the attributes.
-    values : dict of str to ndarray
-        Copies.
-    """
+    """A mixture, and the values of the attributes that say it."""
 
     mixture: Mixture
     values: dict[str, NDArray[Any]]

@@ -15,12 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+# Largest length, and its inverse the smallest that counts as positive; variances go to the squares. So the distance of
+# two points in units of a deviation, squared, is still a number in double precision.
 LARGEST = 1e75
-"""Largest length, and its inverse the smallest that counts as positive; variances go to the squares. So the distance of
-two points in units of a deviation, squared, is still a number in double precision."""
 
-MAYBE_NONE = "s"
-"""The letter of what there may be none of, such as steps; every other size is at least 1."""
+MAYBE_NONE = "s"  # The letter of what there may be none of, such as steps; every other size is at least 1.
 
 Sizes = dict[str, int]
 
@@ -37,15 +36,7 @@ class Entry(Protocol):
 
 @dataclass(frozen=True)
 class Law:
-    """What must be true of an array beyond its range.
-
-    Attributes
-    ----------
-    words : str
-        What it is then.
-    holds : callable
-        Tells whether it is true; shape and range were checked before.
-    """
+    """What must be true of an array beyond its range."""
 
     words: str
     holds: Callable[[NDArray[Any]], bool]
@@ -53,21 +44,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Numbers:
-    """An array of numbers, from a tensor or from the header.
-
-    Attributes
-    ----------
-    shape : str
-        Letters and numbers with blanks between; ``""`` for a single number. Stars, where no size is asked for, are the
-        most axes that there may be.
-    low, high : float or str
-        Range; a letter instead of `high` for an index below that size.
-    kind : type
-        float, int or bool: the array is returned as that.
-    law : Law, optional
-    may_be_nan : bool
-        Where NaN stands for what was not looked at.
-    """
+    """An array of numbers, from a tensor or from the header."""
 
     shape: str = ""
     low: float = -LARGEST
@@ -113,13 +90,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Text:
-    """Words.
-
-    Attributes
-    ----------
-    choices : tuple of str
-        The only ones; any by default.
-    """
+    """Words."""
 
     choices: tuple[str, ...] = ()
 
@@ -200,25 +171,7 @@ Schema = Mapping[str, Entry]
 def checked(schema: Schema, values: Mapping[str, Any], sizes: Sizes, prefix: str = "") -> dict[str, Any]:
     """Read all entries of a schema, in its order.
 
-    Parameters
-    ----------
-    schema : mapping of str to Entry
-    values : mapping
-        What the file holds, see `everything`.
-    sizes : dict of str to int
-        Sizes by their letters; those met first here are added.
-    prefix : str
-        Put before the names of the schema.
-
-    Returns
-    -------
-    dict
-        The values by the names of the schema.
-
-    Raises
-    ------
-    ValueError
-        Naming the first that is missing or wrong.
+    ValueError: Naming the first that is missing or wrong.
     """
     found = {}
     for name, entry in schema.items():

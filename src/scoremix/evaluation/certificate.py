@@ -15,8 +15,7 @@ from scoremix.evaluation.truth import FloatArray
 
 __all__ = ["Certificate", "integrated_losses"]
 
-ROWS = 8192
-"""Rows that share one random stream, and are evaluated together."""
+ROWS = 8192  # Rows that share one random stream, and are evaluated together.
 
 
 class Certificate(NamedTuple):

@@ -16,12 +16,10 @@ from scoremix.arrays import Floats
 from scoremix.models.covariance import are_positive
 from scoremix.models.mixture import Mixture
 
-WARM_UP = 10
-"""Plain updates before the first guess: early ones are large, and far from linear."""
+WARM_UP = 10  # Plain updates before the first guess: early ones are large, and far from linear.
 
 
-FIRST_BOUND, GROWTH = 4.0, 4.0
-"""First bound of the step length of SQUAREM, and by how much it grows and shrinks."""
+FIRST_BOUND, GROWTH = 4.0, 4.0  # First bound of the step length of SQUAREM, and by how much it grows and shrinks.
 
 
 class Acceleration(Protocol):

@@ -25,34 +25,15 @@ from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace, facing
 from scoremix.samples.source import Source
 
-PASSES = 3
-"""Passes over the rows: the subspace settles with the first."""
+PASSES = 3  # Passes over the rows: the subspace settles with the first.
 
+# Weight of the axes of the frame beside those of the means: it decides only where these leave directions open.
 IDLE = 1e-6
-"""Weight of the axes of the frame beside those of the means: it decides only where these leave directions open."""
 
 
 def align(source: Source, moments: Moments, frame: Subspace, atoms: Mixture) -> tuple[Subspace, Mixture]:
     """Turn a frame to the subspace of the atoms in it.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows in d dimensions.
-    moments : Moments
-        Of its rows.
-    frame : Subspace
-        Of rank r, with the noise of the data; returned as it is where r = d.
-    atoms : Mixture
-        k atoms in its coordinates, under this noise.
-
-    Returns
-    -------
-    Subspace, Mixture
-        The new frame, of the same rank, and the atoms in its coordinates.
-
-    Notes
-    -----
     Three passes of O(n k d), and as many decompositions of O(k d min(k, d)).
     """
     if frame.is_whole:

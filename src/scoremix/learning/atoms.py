@@ -39,40 +39,31 @@ from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Source
 
+# Most rows that atoms are moved by, and judged by, while their number is open; least share of them that judge. Judges
+# are cheap: one evaluation each, and twice as many tell differences apart that are 0.7 times as large.
 TRAINING, JUDGING, HELD_OUT = 20_000, 40_000, 0.2
-"""Most rows that atoms are moved by, and judged by, while their number is open; least share of them that judge. Judges
-are cheap: one evaluation each, and twice as many tell differences apart that are 0.7 times as large."""
 
+# Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after.
 SURE = 1.0
-"""Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after."""
 
-MOST_ATOMS = 2000
-"""Atoms are at most so many, for time grows with them, and no more than rows."""
+MOST_ATOMS = 2000  # Atoms are at most so many, for time grows with them, and no more than rows.
+AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20  # EM passes, the last of them on all rows.
 
-AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20
-"""EM passes, the last of them on all rows."""
-
+# Distance, in noise scales, below which two atoms may well belong to one cluster, or to a law without clusters.
 NEAR = 3.0
-"""Distance, in noise scales, below which two atoms may well belong to one cluster, or to a law without clusters."""
 
+# Fewer atoms than this are always clusters; so many are spread over a law that is none of clusters, where there are
+# rows enough.
 FEW, MANY, ROWS_PER_SPREAD_ATOM = 8, 64, 8
-"""Fewer atoms than this are always clusters; so many are spread over a law that is none of clusters, where there are
-rows enough."""
 
+# EM passes of spread atoms, those on all rows where these are hardly more than the ones that trained (else `POLISH`),
+# and standard errors by which they must not be worse on held-out rows.
 SPREADING, SPREAD_POLISH, WORSE = 20, 5, 1.0
-"""EM passes of spread atoms, those on all rows where these are hardly more than the ones that trained (else `POLISH`),
-and standard errors by which they must not be worse on held-out rows."""
 
 
 @dataclass(frozen=True)
 class KnownVariance:
-    """All that there is to know of the covariances of atoms: their variance.
-
-    Attributes
-    ----------
-    variance : float
-    n_features : int
-    """
+    """All that there is to know of the covariances of atoms: their variance."""
 
     variance: float
     n_features: int
@@ -154,24 +145,8 @@ class Trials:
 def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_threads: int | None = None) -> Mixture:
     """Learn the law of the data as a mixture of Gaussians of known variance.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows, without missing values.
-    noise_scale : float
-        Standard deviation of every component, in every direction, > 0.
-    rng : Generator
-        Draws rows and seeds; the result is determined by it.
-    n_threads : int, optional
-        For the passes over all rows.
+    noise_scale: standard deviation of every component, in every direction, > 0.
 
-    Returns
-    -------
-    Mixture
-        Of k atoms with `Spherical` covariances ``noise_scale**2``, k found.
-
-    Notes
-    -----
     About 150 EM passes with the final k, and up to log2 k times 30 more, over at most 20,000 rows, 20 with 64 atoms
     where the law is spread out, then 20 over all rows: O(n k d) each.
     """

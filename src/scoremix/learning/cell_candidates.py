@@ -31,42 +31,25 @@ from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace
 from scoremix.samples.source import ArraySource, Source
 
+# Numbers of components that candidates are made for: in any case, and while that pays.
 FIRST, MORE = (1, 2, 4), (8, 16)
-"""Numbers of components that candidates are made for: in any case, and while that pays."""
 
-ROWS_PER_DIRECTION = 10
-"""Rows per dimension that a component must have to be looked for."""
+ROWS_PER_DIRECTION = 10  # Rows per dimension that a component must have to be looked for.
 
+# Rows that candidates are tried on, and noise levels, in units of the finest scale of the first candidates.
 SEARCH_ROWS, PROBES = 5000, (0.5, 1.5, 5.0)
-"""Rows that candidates are tried on, and noise levels, in units of the finest scale of the first candidates."""
 
-FEW_DRAWS = 4
-"""Draws of noise where these rows are few; else one is enough."""
-
-GAIN = 1e-3
-"""Of the denoising loss in units of the noise, added over the levels, that more components must gain."""
-
-MOST_SETS = 4
-"""Sets that go on."""
-
-SCALE_ROWS, SCALE_STEPS = 20_000, 30
-"""Rows that the finest scale is found on, and EM steps."""
+FEW_DRAWS = 4  # Draws of noise where these rows are few; else one is enough.
+GAIN = 1e-3  # Of the denoising loss in units of the noise, added over the levels, that more components must gain.
+MOST_SETS = 4  # Sets that go on.
+SCALE_ROWS, SCALE_STEPS = 20_000, 30  # Rows that the finest scale is found on, and EM steps.
 
 
 @dataclass(frozen=True)
 class Candidates:
     """Crude estimates in the coordinates of a frame.
 
-    Attributes
-    ----------
-    frame : Subspace
-        The space that the data span; no noise.
-    sets : tuple of LikelihoodRatio
-        Their axes have the units of standardised columns.
-    local_scale : float
-        Smallest standard deviation of a Gaussian of the best cells, moved by EM, but for a tenth of the data.
-    is_flat : bool
-        Whether the data, or such a Gaussian, have no width in some direction.
+    sets: their axes have the units of standardised columns.
     """
 
     frame: Subspace
@@ -83,16 +66,7 @@ def _crude_scale(sets: Sequence[LikelihoodRatio]) -> float:
 
 @dataclass(frozen=True)
 class _Crude:
-    """A sample of standardised rows, in the leading directions, and the way back to the frame.
-
-    Attributes
-    ----------
-    rows : Source
-        Of standardised columns, along the directions.
-    space : Standard
-    directions : Directions
-        In which candidates differ.
-    """
+    """A sample of standardised rows, in the leading directions, and the way back to the frame."""
 
     rows: Source
     space: Standard
@@ -135,23 +109,6 @@ def find_candidates(
 ) -> Candidates:
     """Make candidates for as many components as pays on held-out rows.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows in d dimensions, not all the same.
-    space : Standard
-        Of its rows.
-    rank : int, optional
-        Dimensions in which candidates differ, at most `MOST_DIRECTIONS` by default.
-    how : Settings
-    rng : Generator
-
-    Returns
-    -------
-    Candidates
-
-    Notes
-    -----
     Crude estimates are made of at most 8000 rows, numbers of components tried on 5000: independent of n.
     """
     crude = _Crude.of(source, space, rank, rng)

@@ -23,20 +23,15 @@ from scoremix.models.likelihood_ratio import LikelihoodRatio
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
+# Rows that EM sees, its steps, and how many candidates go on; as many rows more compare them.
 ROUNDS = ((2500, 10, 3), (10_000, 30, 1))
-"""Rows that EM sees, its steps, and how many candidates go on; as many rows more compare them."""
 
-LAST_STEPS = 10
-"""Steps of the chosen gates, on all rows that are given."""
+LAST_STEPS = 10  # Steps of the chosen gates, on all rows that are given.
+TOLERANCE = 1e-5  # Steps end when the mean log likelihood changes by less.
+MOST_DRAWS = 16  # Draws that rows are given because they are few, at most.
 
-TOLERANCE = 1e-5
-"""Steps end when the mean log likelihood changes by less."""
-
-MOST_DRAWS = 16
-"""Draws that rows are given because they are few, at most."""
-
+# Least standard deviation of a gate, in units of the noise of its level: less makes no difference there.
 NO_WIDTH = 0.05
-"""Least standard deviation of a gate, in units of the noise of its level: less makes no difference there."""
 
 
 def at_level(crude: LikelihoodRatio, sigma: float) -> LikelihoodRatio:
@@ -104,28 +99,8 @@ def soft_gates(
 ) -> Mixture:
     """Choose and move the gates of a noise level.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n, d)
-        Rows without noise, in random order.
-    candidates : sequence of LikelihoodRatio
-        At least one.
-    above : Mixture or None
-        Gates of the level above.
-    sigma : float
-        Noise level, > 0.
-    min_weight : float
-        Gates of a smaller share are left out.
-    rng : Generator
-        Of the noise.
+    rows (n, d); sigma: noise level, > 0.
 
-    Returns
-    -------
-    Mixture
-        Of the data without noise, by decreasing weight; good at this level, and no further than that.
-
-    Notes
-    -----
     O(m c k d^2) for the c candidates of k cells on m = 5000 rows, then 20,000 rows for three, all for one.
     """
     rows = np.concatenate([rows] * max(1, -(-MIN_NOISY_ROWS // len(rows))))

@@ -40,8 +40,7 @@ from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace
 from scoremix.samples.source import ArraySource, Source
 
-POOL_ROWS = 50_000
-"""Rows that soft gates are moved by, at most."""
+POOL_ROWS = 50_000  # Rows that soft gates are moved by, at most.
 
 LevelFit = ScoreFit | CorrectedFit
 
@@ -57,29 +56,6 @@ def learn_cell_ladder(
 ) -> list[LevelFit]:
     """Learn the cells and the score of every noise level.
 
-    Parameters
-    ----------
-    source : Source
-        Of rows in d dimensions.
-    frame : Subspace
-        The space that they span.
-    candidates : sequence of LikelihoodRatio
-        In its coordinates.
-    sigmas : ndarray of shape (L,)
-        Decreasing noise levels.
-    how : Settings
-    rng : Generator
-        Draws the rows that cells are tried on, and moves soft ones.
-    report : callable, optional
-        Called with the number of each level and its fit as it is finished.
-
-    Returns
-    -------
-    list of ScoreFit or CorrectedFit
-        By the kind of gates; in the coordinates of the frame, losses per coordinate of the whole space.
-
-    Notes
-    -----
     Per level the candidates on a few rows, and one pass over the source.
     """
     rows = encoded(in_double(source), frame)
@@ -109,21 +85,6 @@ def cell_components(source: Source, fitted: Ladder, min_weight: float, rng: np.r
     """A Gaussian per cell of the lowest level, those that one Gaussian explains merged.
 
     Cells merge, the cheapest pair first, while the rows lose less by it than BIC charges for a component.
-
-    Parameters
-    ----------
-    source : Source
-    fitted : Ladder
-        Of levels as `learn_cell_ladder` makes them.
-    min_weight : float
-        Components of a smaller share are left out.
-    rng : Generator
-        Draws the rows, at most 50,000.
-
-    Returns
-    -------
-    Mixture
-        In the coordinates of the frame, by decreasing weight.
     """
     rows = rows_of(encoded(in_double(source), fitted.frame), POOL_ROWS, rng)
     level, sigma = fitted.levels[-1], float(fitted.sigmas[-1])

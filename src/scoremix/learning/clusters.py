@@ -24,24 +24,14 @@ from scoremix.models.subspace import SMALL_DIMENSION
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-NEIGHBOURS = 6
-"""A cell may merge with this many nearest cells."""
+NEIGHBOURS = 6  # A cell may merge with this many nearest cells.
 
 
 @dataclass(frozen=True)
 class Clusters:
     """Clusters made of cells.
 
-    Attributes
-    ----------
-    cells : Voronoi
-        The cells of denoised points, in the coordinates of the frame.
-    cluster : ndarray of shape (k,)
-        Cluster of every cell, numbered by decreasing weight.
-    centers : ndarray of shape (c, d)
-        Means of the data in each cluster.
-    weights : ndarray of shape (c,)
-        Their shares of the data.
+    cluster (k,); centers (c, d); weights (c,).
     """
 
     cells: Voronoi
@@ -57,17 +47,7 @@ class Clusters:
 def find_clusters(
     source: Source, ladder: Ladder, min_weight: float, rng: np.random.Generator, n_threads: int | None = None
 ) -> Clusters:
-    """Find the clusters of the lowest level; one pass over the source.
-
-    Parameters
-    ----------
-    source : Source
-    ladder : Ladder
-    min_weight : float
-        Smallest share of the data that makes a cell (a_min of GKL).
-    rng : Generator
-    n_threads : int, optional
-    """
+    """Find the clusters of the lowest level; one pass over the source."""
     frame, inside, sigma = ladder.frame, ladder.inside(), float(ladder.sigmas[-1])
     size = cover_size(min_weight)
     y = noisy_rows(encoded_rows(source, frame, size, rng), sigma, size, rng)
@@ -109,22 +89,7 @@ def _cell_sums(x: Array, labels: Array, weight: Array | None, n_cells: int) -> F
 
 
 def merge_gaussian(sums: Floats, rank: int, floor: float) -> list[list[int]]:
-    """Merge cells, best pair first, while one Gaussian is the better description of a pair.
-
-    Parameters
-    ----------
-    sums : ndarray of shape (k, P)
-        Packed moments of the cells.
-    rank : int
-        Dimension r of the points.
-    floor : float
-        Variance that a cell of few points is shrunk to (weight r + 1 points).
-
-    Returns
-    -------
-    list of list of int
-        The cells of every group; cells without points join the group of the first cell.
-    """
+    """Merge cells, best pair first, while one Gaussian is the better description of a pair."""
     filled = np.flatnonzero(sums[:, 0] > 0)
     groups = [[int(j)] for j in filled]
     values = [sums[j] for j in filled]

@@ -20,24 +20,7 @@ def coarse_to_fine(
     max_iter: int = 100,
     reg: float = 1e-6,
 ) -> Mixture:
-    """Fit growing samples of the rows, each from the fit before: a start for all rows at a fraction of the cost.
-
-    Parameters
-    ----------
-    source : Source
-    start : Mixture
-    rng : Generator
-        Draws the samples, by weight.
-    fractions : tuple of float
-        Shares of the rows, increasing; samples of fewer than `min_rows` rows or 10 per parameter are left out.
-    min_rows : int
-    tol, max_iter, reg
-        As for `fit`.
-
-    Returns
-    -------
-    Mixture
-    """
+    """Fit growing samples of the rows, each from the fit before: a start for all rows at a fraction of the cost."""
     mixture = start
     for fraction in fractions:
         rows = int(fraction * source.n_rows)

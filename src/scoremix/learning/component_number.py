@@ -43,29 +43,23 @@ from scoremix.learning.splits import Splits
 from scoremix.models.mixture import Mixture, joined
 from scoremix.samples.source import Source
 
+# Seeds at first, by how much they grow, and how many per component that is left are enough.
 FIRST_SEEDS, MORE_SEEDS, ENOUGH = 12, 3, 1.8
-"""Seeds at first, by how much they grow, and how many per component that is left are enough."""
 
-BAND = 3.0
-"""What costs more than so many charges is not tried to be pruned."""
+BAND = 3.0  # What costs more than so many charges is not tried to be pruned.
+ROUNDS, FAILURES, RECHECKS = 30, 3, 6  # Rounds of a stage, failures that end it, and rounds of the last one.
+AFTER_ADDING, AFTER_PRUNING, POLISH = 8, 12, 100  # EM passes after the steps of the stages, and of the last one.
 
-ROUNDS, FAILURES, RECHECKS = 30, 3, 6
-"""Rounds of a stage, failures that end it, and rounds of the last one."""
-
-AFTER_ADDING, AFTER_PRUNING, POLISH = 8, 12, 100
-"""EM passes after the steps of the stages, and of the last one."""
-
+# In the end even a split that gains less than its charge is tried, for EM may double the gain: this share of it.
 WORTH_TRYING = 0.3
-"""In the end even a split that gains less than its charge is tried, for EM may double the gain: this share of it."""
 
+# Searches, of which the best counts, and up to how many rows: on few rows chance decides where a search ends.
 SEARCHES, FEW_ROWS = 4, 300
-"""Searches, of which the best counts, and up to how many rows: on few rows chance decides where a search ends."""
 
-HELPED = 2.0
-"""Rows per parameter of a shape for which a common shape may count, at most, where components are charged."""
+HELPED = 2.0  # Rows per parameter of a shape for which a common shape may count, at most, where components are charged.
 
+# What components of some weights are charged, in nats per sample, where a common shape counts for so many rows.
 Charge = Callable[[Floats, float], Floats]
-"""What components of some weights are charged, in nats per sample, where a common shape counts for so many rows."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +75,7 @@ class Trial:
 class Number:
     """A search for the number of components.
 
-    Attributes
-    ----------
-    search : Search
-    n_total : float
-        Rows in all, of which the search may see a sample.
-    n_free : int
-        Parameters of one component, q, its weight included.
-    most : int
-        Most components.
-    fold : ndarray of shape (n,)
-        0 or 1 at random for every row.
-    path : list of Trial
-        What was accepted.
+    fold (n,), 0 or 1 at random for every row.
     """
 
     search: Search
@@ -159,27 +141,6 @@ def component_number(
 ) -> tuple[Mixture, list[Trial]]:
     """Find the number of components, and the mixture to start EM from.
 
-    Parameters
-    ----------
-    source : Source
-        Without missing values.
-    kind : {"full", "tied", "diag", "spherical"}
-        Kind of the covariances.
-    most : int
-        Most components.
-    rng : Generator
-        Draws samples and seeds.
-    clusters : bool
-        Count clusters, which may be far from Gaussian, instead of components: see `clustered`.
-
-    Returns
-    -------
-    mixture : Mixture
-    path : list of Trial
-        Accepted steps.
-
-    Notes
-    -----
     About three times the cost of a global start at the number that is found, on few rows twelve times. Charges are
     those of all rows, also where the search sees a sample of 100,000 of them.
     """

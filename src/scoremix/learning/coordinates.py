@@ -22,31 +22,17 @@ from scoremix.learning.posterior import Ints, Rows
 from scoremix.models.covariance import covariance_of
 from scoremix.models.mixture import Mixture
 
-NO_WIDTH = 1e-10
-"""A column of less than this share of its variance beside the others is determined by them."""
-
-RULED = 10.0
-"""A standard deviation of so many robust ones is ruled by few rows."""
-
-NORMAL = 1.4826
-"""Standard deviation of a normal distribution, in units of its median absolute deviation."""
-
-THIN = 1e-6
-"""Variance where there is none, in units of a typical one."""
+NO_WIDTH = 1e-10  # A column of less than this share of its variance beside the others is determined by them.
+RULED = 10.0  # A standard deviation of so many robust ones is ruled by few rows.
+NORMAL = 1.4826  # Standard deviation of a normal distribution, in units of its median absolute deviation.
+THIN = 1e-6  # Variance where there is none, in units of a typical one.
 
 
 @dataclass(frozen=True)
 class Coordinates:
     """How rows are seen in a search.
 
-    Attributes
-    ----------
-    scale, origin : ndarray of shape (d,)
-        Column j is ``scale[j] * z[j] + origin[j]``.
-    kept : ndarray of shape (r,)
-        The columns that are seen.
-    loads : ndarray of shape (d, r)
-        All columns z, as linear functions of those.
+    scale, origin (d,); kept (r,); loads (d, r).
     """
 
     scale: Floats

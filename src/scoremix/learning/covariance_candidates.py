@@ -37,32 +37,20 @@ from scoremix.models.likelihood_ratio import THINNEST, LikelihoodRatio
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-CHUNK_ROWS = 8192
-"""Rows of a chunk of second moments."""
+CHUNK_ROWS = 8192  # Rows of a chunk of second moments.
 
+# Sketches beyond the directions that are asked for, and passes before the last, where a block is not done exactly.
 OVERSAMPLE, ITERATIONS = 8, 2
-"""Sketches beyond the directions that are asked for, and passes before the last, where a block is not done exactly."""
 
-MAX_NET = 20_000
-"""Most points of a net."""
-
-ROUNDS = 10
-"""Rounds of tests and local moments."""
+MAX_NET = 20_000  # Most points of a net.
+ROUNDS = 10  # Rounds of tests and local moments.
 
 
 @dataclass(frozen=True)
 class Block:
     """The leading subspace of a block of second moments.
 
-    Attributes
-    ----------
-    left, right : ndarray of shape (d, a) and (d, b)
-        Orthonormal axes of rows and columns; the same array in the blocks 00 and 11.
-    basis : ndarray of shape (q, a, b)
-        Orthonormal matrices.
-    rest : float
-        Largest eigenvalue of T left out, 0 where none is: candidates of a component of weight w lose at most
-        ``sqrt(rest / w)``.
+    left, right (d, a); basis (q, a, b).
     """
 
     left: Floats
@@ -104,25 +92,6 @@ def covariance_blocks(
 ) -> tuple[Block, ...]:
     """Find the leading subspaces of the recentred blocks (Algorithm 3, its three eigendecompositions).
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows in d dimensions.
-    cells : LikelihoodRatio
-        Candidate means, and the axes U they are compared along; its covariances are not looked at.
-    n_directions : int
-        Directions k to keep per block, at least 1.
-    rng : Generator
-        Of the sketches.
-    n_threads : int, optional
-
-    Returns
-    -------
-    tuple of Block
-        The blocks 00, 01 and 11, without those that have no entries.
-
-    Notes
-    -----
     Per block one pass where it has at most k + 8 directions, else 3; each O(n a b (k + 8)) for blocks of a x b entries.
     """
     u = cells.basis
@@ -184,24 +153,8 @@ def local_covariances(
     Rows are first parted by the shape of ``z z^T / |z|^2`` within the subspaces (this alone tells crossed components of
     one mean apart), then a few rounds of likelihood-ratio tests and second moments of what they part.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (m, d)
-    cells : LikelihoodRatio
-        Candidate means and their axes.
-    blocks : tuple of Block
-    n_candidates : int
-        At least 1.
-    rng : Generator
+    rows (m, d) -> (c, d, d).
 
-    Returns
-    -------
-    ndarray of shape (c, d, d)
-        At most `n_candidates`, positive definite: eigenvalues are kept between the extreme ones of the second moments
-        themselves.
-
-    Notes
-    -----
     O(m d^2 c) per round, 10 rounds.
     """
     z = rows - cells.means[cells.nearest(rows.T)]
@@ -246,22 +199,9 @@ def between(matrices: Floats, lowest: float, highest: float) -> Floats:
 def ball_net(radius: float, spacing: float, rank: int) -> Floats:
     """Points so that every point of a ball has one within `spacing`.
 
-    Parameters
-    ----------
-    radius, spacing : float
-        Of the ball about 0, and largest distance to the nearest point of the net, > 0.
-    rank : int
-        Dimension r of the ball, at least 0.
+    radius, spacing: of the ball about 0, and largest distance to the nearest point of the net, > 0 -> (m, r).
 
-    Returns
-    -------
-    ndarray of shape (m, r)
-        A cubic grid of step ``2 spacing / sqrt(r)``, cut to what can be nearest to a point of the ball.
-
-    Raises
-    ------
-    ValueError
-        If the grid has more than `MAX_NET` points.
+    ValueError: If the grid has more than `MAX_NET` points.
     """
     step = 2 * spacing / np.sqrt(max(rank, 1))
     along = step * np.arange(-np.ceil(radius / step), np.ceil(radius / step) + 1)
@@ -277,26 +217,9 @@ def ball_net(radius: float, spacing: float, rank: int) -> Floats:
 def net_covariances(blocks: tuple[Block, ...], radius: float, spacing: float, lowest: float) -> Floats:
     """Candidates from nets of all subspaces.
 
-    Parameters
-    ----------
-    blocks : tuple of Block
-    radius : float
-        Largest Frobenius norm of a block of a covariance.
-    spacing : float
-        Of the nets; every covariance whose blocks lie in the subspaces has a candidate within ``2 spacing`` (blocks 00
-        and 11 count once, 01 twice).
-    lowest : float
-        Smallest eigenvalue that is kept; smaller ones are raised to it.
+    spacing (blocks 00 and 11 count once, 01 twice) -> (c, d, d).
 
-    Returns
-    -------
-    ndarray of shape (c, d, d)
-        The product of the nets.
-
-    Raises
-    ------
-    ValueError
-        If that has more than `MAX_NET` members.
+    ValueError: If that has more than `MAX_NET` members.
     """
     nets = [ball_net(radius, spacing, len(block.basis)) for block in blocks]
     size = int(np.prod([len(net) for net in nets]))

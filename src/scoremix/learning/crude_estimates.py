@@ -39,25 +39,15 @@ from scoremix.learning.spectral import top_subspace
 from scoremix.models.likelihood_ratio import LikelihoodRatio
 from scoremix.samples.source import Source
 
-ROWS = 8000
-"""Rows that candidates are made from, at most: the budget of the default."""
-
-LLOYD_STEPS = 30
-"""Most steps that candidate means are moved by."""
+ROWS = 8000  # Rows that candidates are made from, at most: the budget of the default.
+LLOYD_STEPS = 30  # Most steps that candidate means are moved by.
 
 
 @dataclass(frozen=True)
 class MeanSubspace:
     """Where the means are (Algorithm 2).
 
-    Attributes
-    ----------
-    mean : ndarray of shape (d,)
-        Of the data.
-    basis : ndarray of shape (d, r)
-        Orthonormal axes.
-    rest : float
-        Largest variance of the data outside: means of components of weight w lose at most ``sqrt(rest / w)``.
+    mean (d,); basis (d, r).
     """
 
     mean: Floats
@@ -72,21 +62,8 @@ class MeanSubspace:
 def mean_subspace(source: Source, n_components: int, *, n_threads: int | None = None) -> MeanSubspace:
     """Find the subspace near which all means are (Algorithm 2, the eigendecomposition).
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows in d dimensions.
-    n_components : int
-        Number of components k, at least 1.
-    n_threads : int, optional
+    Returns (k, d).
 
-    Returns
-    -------
-    MeanSubspace
-        Of dimension min(k, d).
-
-    Notes
-    -----
     One pass of cost O(n d^2), then O(d^3).
     """
     rank, d = min(n_components, source.n_features), source.n_features
@@ -98,18 +75,7 @@ def mean_subspace(source: Source, n_components: int, *, n_threads: int | None = 
 def clustered_means(rows: Floats, subspace: MeanSubspace, n_candidates: int, rng: np.random.Generator) -> Floats:
     """Candidate means from the data: centres of the cells of projected rows, seeded by D^2 sampling.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (m, d)
-    subspace : MeanSubspace
-    n_candidates : int
-        Number a of candidates, at least 1.
-    rng : Generator
-
-    Returns
-    -------
-    ndarray of shape (a, d)
-        In the subspace. Cost O(m a r) per step, at most 30 steps.
+    rows (m, d) -> (a, d).
     """
     projected = product(rows - subspace.mean, subspace.basis)
     centers = lloyd(projected, d2_seeds(projected, n_candidates, rng), rng, LLOYD_STEPS)
@@ -119,23 +85,9 @@ def clustered_means(rows: Floats, subspace: MeanSubspace, n_candidates: int, rng
 def net_means(subspace: MeanSubspace, radius: float, spacing: float) -> Floats:
     """Candidate means from a net (Algorithm 2 as published).
 
-    Parameters
-    ----------
-    subspace : MeanSubspace
-    radius : float
-        Largest distance of a mean from the mean of the data; the paper takes 2 R.
-    spacing : float
-        The paper takes the largest standard deviation of a component, ``sqrt(beta)``.
+    Returns (a, d).
 
-    Returns
-    -------
-    ndarray of shape (a, d)
-        Every mean of a component of weight w has a candidate within ``sqrt(spacing^2 + rest / w)``.
-
-    Raises
-    ------
-    ValueError
-        If the net is too large: it is exponential in k.
+    ValueError: If the net is too large: it is exponential in k.
     """
     return subspace.embed(ball_net(radius, spacing, subspace.basis.shape[1]))
 
@@ -166,30 +118,8 @@ def estimate_crudely(
 ) -> LikelihoodRatio:
     """Estimate means and covariances crudely (Algorithms 2 and 3).
 
-    Parameters
-    ----------
-    source : Source
-    n_components : int
-        Number of components k: directions of every subspace.
-    rng : Generator
-    candidates : {"data", "net"}
-        From the data, or those points of nets that most rows choose.
-    n_means, n_covariances : int, optional
-        Most candidates, k of each by default.
-    n_threads : int, optional
+    ValueError: If `candidates` is not known, or a net is too large.
 
-    Returns
-    -------
-    LikelihoodRatio
-        Every candidate in a group, or kind, of its own.
-
-    Raises
-    ------
-    ValueError
-        If `candidates` is not known, or a net is too large.
-
-    Notes
-    -----
     At most ten passes of O(n d^2 k), and O(m d^2 k) per round on m <= 8000 rows. Nets are about the candidates from the
     data, spaced by the widest standard deviation (means) and variance (covariances) that these leave.
     """
@@ -234,19 +164,6 @@ def crude_sets(
 
     One mean and several covariances are what crossed components need; several means and one covariance are Voronoi
     cells; more candidates than components over-cover, which long thin components need.
-
-    Parameters
-    ----------
-    source : Source
-    n_components : int
-        Number of components k.
-    rng : Generator
-    n_threads : int, optional
-
-    Returns
-    -------
-    tuple of LikelihoodRatio
-        Six; one for k = 1.
     """
     k = n_components
     sizes = [(1, 1)] if k == 1 else [(1, k), (1, 2 * k), (k, 1), (k, k), (2 * k, 1), (2 * k, 2 * k)]

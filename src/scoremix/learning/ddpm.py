@@ -43,27 +43,15 @@ from scoremix.noise import normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-CHUNK_ROWS = 16384
-"""Rows of a chunk: many, as noise is drawn in blocks of 4096."""
-
-TILE_NUMBERS = 2**16
-"""Responsibilities that are worked on at a time: 512 kB, which stay near the processor."""
+CHUNK_ROWS = 16384  # Rows of a chunk: many, as noise is drawn in blocks of 4096.
+TILE_NUMBERS = 2**16  # Responsibilities that are worked on at a time: 512 kB, which stay near the processor.
 
 
 @dataclass(frozen=True)
 class ObjectiveSums:
     """An objective and its gradients, added up over rows.
 
-    Attributes
-    ----------
-    loss : float
-        Sum of the losses, times the weights of the rows.
-    means : ndarray of shape (k, d)
-        Its gradient in the means.
-    logits : ndarray of shape (k,)
-        Its gradient in the logits of the weights; it sums to 0.
-    weight : float
-        Sum of the weights of the rows.
+    means (k, d); logits (k,).
     """
 
     loss: float
@@ -105,15 +93,7 @@ class ObjectiveSums:
 class Objective:
     """Which objective, and with how much noise.
 
-    Attributes
-    ----------
-    kind : {"denoising", "implicit", "sliced"}
-    n_draws : int
-        Draws of the noise per row and level, >= 1.
-    antithetic : bool
-        Every draw with both signs: what is odd in z cancels, for twice the cost.
-    n_directions : int
-        Per draw, of the sliced objective, >= 1.
+    n_draws: draws of the noise per row and level, >= 1; n_directions: per draw, of the sliced objective, >= 1.
     """
 
     kind: Literal["denoising", "implicit", "sliced"] = "denoising"
@@ -131,16 +111,7 @@ class Objective:
 class Terms:
     """An objective at noisy rows: ``v^2 L = |m - t|^2 + 2 V``, a target t and a spread V of the means about m.
 
-    Attributes
-    ----------
-    losses : array of shape (n,)
-        ``v^2 L``, but for what lies across the span.
-    h : array of shape (k, n)
-        Half its derivatives in the logarithms of the responsibilities, up to what all components share; overwritten.
-    direct : array of shape (q, n)
-        Its derivative in m_i at fixed responsibilities is ``2 r_i (direct - y + sigma z) + others``.
-    others : callable
-        Of the weighted responsibilities: sums of the rest, shape (k, q).
+    losses (n,); h (k, n); direct (q, n); others (k, q).
     """
 
     losses: Array
@@ -188,14 +159,7 @@ TERMS = {"denoising": _denoising, "implicit": _implicit, "sliced": _sliced}
 class SpanSums:
     """What the rows of a chunk add up to: loss and gradients, in coordinates of the span.
 
-    Attributes
-    ----------
-    loss : float
-    means : ndarray of shape (k, q)
-        Gradient, but for what the rows themselves contribute.
-    logits : ndarray of shape (k,)
-    rows : array of shape (k, n)
-        Their contribution, across the span as within, is this times the rows.
+    means (k, q); logits (k,); rows (k, n).
     """
 
     loss: float
@@ -303,29 +267,10 @@ def objective_sums(
 ) -> ObjectiveSums:
     """Loss and gradient of an objective, at one noise level or summed over several: one pass over a source.
 
-    Parameters
-    ----------
-    source : Source
-    student : Student
-    sigmas : float or ndarray of shape (l,)
-        Noise levels >= 0 in units of the data; the denoising objective asks for > 0.
-    objective : Objective, optional
-        Denoising with one draw by default.
-    factors : ndarray of shape (l,), optional
-        Of the levels, `likelihood_weights` say; 1 by default.
-    key : tuple of int
-        Key of the noise, each >= 0: seed and step, for fresh noise in every step.
-    n_threads : int, optional
+    sigmas (l,), noise levels >= 0 in units of the data; the denoising objective asks for > 0; factors (l,); key: key of
+    the noise, each >= 0: seed and step, for fresh noise in every step -> (k, d).
 
-    Returns
-    -------
-    ObjectiveSums
-        At a cost of O(n k d), once, and of O(n k min(k, d)) per level and draw.
-
-    Raises
-    ------
-    ValueError
-        If there is no level, or one is too small for the objective.
+    ValueError: If there is no level, or one is too small for the objective.
     """
     objective = objective or Objective()
     levels = levels_of(student, sigmas, factors, may_be_zero=objective.kind != "denoising")

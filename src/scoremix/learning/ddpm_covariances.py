@@ -41,14 +41,13 @@ from scoremix.noise import normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
+# Numbers of the features of a chunk, at most about, and its rows.
 CHUNK_NUMBERS, MIN_CHUNK, MAX_CHUNK = 2**20, 2048, 16384
-"""Numbers of the features of a chunk, at most about, and its rows."""
 
+# A step changes the logarithm of no variance by more, and moves no mean by more standard deviations.
 TRUST = float(np.log(2))
-"""A step changes the logarithm of no variance by more, and moves no mean by more standard deviations."""
 
-TINY = 1e-12
-"""Steps take no weight for less, and no variance for less than this part of the largest of its component."""
+TINY = 1e-12  # Steps take no weight for less, and no variance for less than this part of the largest of its component.
 
 
 class DiagonalAlgebra:
@@ -133,13 +132,7 @@ def algebra_of(covariance: Covariance) -> DiagonalAlgebra | FullAlgebra:
 class CovarianceSums:
     """An objective and its gradients, added up over rows.
 
-    Attributes
-    ----------
-    loss : float
-    means, logits, covariances : ndarray of shape (k, d), (k,), (k, d) or (k, d, d)
-        Its gradients; of full covariances for symmetric changes: ``dloss = sum(gradient * dS)``.
-    weight : float
-        Of the rows.
+    means, logits, covariances (k, d).
     """
 
     loss: float
@@ -249,33 +242,11 @@ def covariance_sums(
 ) -> CovarianceSums:
     """Loss and gradients of an objective, at one noise level or summed over several: one pass over a source.
 
-    Parameters
-    ----------
-    source : Source
-    student : Mixture
-        With `Diagonal` or `Full` covariances, before noise.
-    sigmas : float or ndarray of shape (l,)
-        Noise levels >= 0 in units of the data; the denoising objective asks for > 0.
-    kind : {"denoising", "implicit"}
-    n_draws : int
-        Draws of the noise per row and level, >= 1.
-    antithetic : bool
-        Every draw with both signs: what is odd in z cancels, for twice the cost.
-    factors : ndarray of shape (l,), optional
-        Of the levels, `likelihood_weights` say; 1 by default.
-    key : tuple of int
-        Key of the noise, each >= 0: seed and step, for fresh noise in every step.
-    n_threads : int, optional
+    sigmas (l,), noise levels >= 0 in units of the data; the denoising objective asks for > 0; n_draws: draws of the
+    noise per row and level, >= 1; factors (l,); key: key of the noise, each >= 0: seed and step, for fresh noise in
+    every step.
 
-    Returns
-    -------
-    CovarianceSums
-        Of the very loss whose gradients they are. Cost O(n k p) per level and draw, p features of the covariances.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If covariances are of another type; if there is no level, or one is too small for the objective.
+    TypeError: If covariances are of another type. ValueError: If there is no level, or one is too small.
     """
     sigmas, factors = _levels(sigmas, factors)
     if not len(sigmas) or np.any(sigmas < 0) or (kind == "denoising" and np.any(sigmas == 0)):
@@ -313,23 +284,7 @@ def descent_step(
 ) -> Mixture:
     """One step of preconditioned gradient descent in weights, means and covariances.
 
-    Parameters
-    ----------
-    student : Mixture
-        With `Diagonal` or `Full` covariances.
-    sums : CovarianceSums
-        At the student, of the same sigmas and factors.
-    sigmas, factors
-    rate : float
-        Without units; 1 is Newton's step of components that are far apart. Single levels may ask for 0.5.
-    trust : float
-        No variance in any direction, and no weight but for their sum, changes by a factor beyond ``exp(trust)``; no
-        mean moves by more than `trust` standard deviations of its component.
-
-    Returns
-    -------
-    Mixture
-        With positive definite covariances; the same in all units and, where they are full, all axes. Cost O(k d^3).
+    rate: without units; 1 is Newton's step of components that are far apart.
     """
     algebra, (sigmas, factors) = algebra_of(student.covariance), _levels(sigmas, factors)
     scale = rate / (sums.weight * np.maximum(student.weights, TINY))

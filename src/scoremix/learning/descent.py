@@ -30,34 +30,19 @@ from scoremix.models.mixture import Mixture
 from scoremix.noise import ou_time_from_sigma, sigma_from_ou_time
 from scoremix.samples.source import ArraySource, Source
 
+# Squared noise levels, in units of the components' variance, that together are as good as maximum likelihood.
 ALL_LEVELS = np.geomspace(50.0, 0.02, 14)
-"""Squared noise levels, in units of the components' variance, that together are as good as maximum likelihood."""
 
-RECORDS = 500
-"""Records that are kept of a stage, at most about."""
-
-SMALLEST_WEIGHT = 1e-12
-"""Weights are kept above this: a logit must stay a number."""
-
-DIVERGED = 1e50
-"""Means that are larger are refused: their powers would soon be no numbers."""
+RECORDS = 500  # Records that are kept of a stage, at most about.
+SMALLEST_WEIGHT = 1e-12  # Weights are kept above this: a logit must stay a number.
+DIVERGED = 1e50  # Means that are larger are refused: their powers would soon be no numbers.
 
 
 @dataclass(frozen=True)
 class Stage:
     """Noise levels of one stage, and its steps.
 
-    Attributes
-    ----------
-    sigmas : ndarray of shape (l,)
-        Noise levels > 0 in standard deviations of a component.
-    factors : ndarray of shape (l,)
-        How much each counts.
-    n_steps : int
-    radius : float or None
-        Means are kept in a ball of this radius: projected gradient descent.
-    centre : ndarray of shape (d,) or 0
-        Of that ball.
+    sigmas (l,), noise levels > 0 in standard deviations of a component; factors (l,); centre (d,).
     """
 
     sigmas: Floats
@@ -89,19 +74,7 @@ def all_levels(n_steps: int, sigmas: Floats | None = None) -> Stage:
 class Record:
     """One step of a descent, before it was taken; also readable as a mapping, which makes a table of a list of them.
 
-    Attributes
-    ----------
-    stage : int
-        From 0.
-    step : int
-        From 0 within the stage.
-    noise_time : float or ndarray of shape (l,)
-        Ornstein-Uhlenbeck time of the noise.
-    loss : float
-        The objective: at one level ``E|s(x_tau) + z / sqrt(1 - exp(-2 tau))|^2``.
-    gradient_norm : float
-        Length of its gradient in the means, of all together.
-    means : ndarray of shape (k, d)
+    step: from 0 within the stage; noise_time (l,); means (k, d).
     """
 
     stage: int
@@ -150,20 +123,7 @@ class Method(Protocol[S]):
 
 @dataclass(frozen=True)
 class KnownCovariance:
-    """Means, and weights where they are free, of a `Student`.
-
-    Attributes
-    ----------
-    rule : Rule
-    is_exact : bool
-        Integrate the noise out as far as that goes: wholly for two components; for more across the span of the means,
-        while within it every row keeps one pair +-z for all steps. Else a fresh draw per row and step, as published.
-    is_symmetric : bool
-        The means are ``+mu`` and ``-mu``.
-    free_weights : bool
-        Learn the weights too, by their logits; those of the symmetric student are equal.
-    n_threads : int or None
-    """
+    """Means, and weights where they are free, of a `Student`."""
 
     rule: Rule
     is_exact: bool = True
@@ -226,17 +186,7 @@ class KnownCovariance:
 class LearntCovariance:
     """Weights, means and covariances of a `Mixture` with diagonal or full covariances.
 
-    Attributes
-    ----------
-    rate : float
-        In units of the curvature: 1 is Newton's step for components that are far apart.
-    is_exact : bool
-        Every row keeps one pair of noise +-z for all steps. Else a fresh draw per row and step.
-    scale : float
-        Unit of the noise levels: standard deviation of a component.
-    free_weights : bool
-        Learn the weights too.
-    n_threads : int or None
+    rate: in units of the curvature: 1 is Newton's step for components that are far apart.
     """
 
     rate: float
@@ -279,37 +229,10 @@ def descend(
 ) -> tuple[S, list[Record]]:
     """Gradient descent through all stages.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows.
-    student : Student or Mixture
-        Where to start.
-    stages : list of Stage
-    method : Method
-    batch_size : int, optional
-        Rows of a step, drawn anew each time; all by default.
-    tol : float
-        A stage whose objective is one function, without batches, ends when no mean moves by more than this per step, in
-        units of the data.
-    seed : int
-        Of noise and batches, >= 0.
-    report : callable, optional
-        Called with every record.
+    seed: of noise and batches, >= 0.
 
-    Returns
-    -------
-    student : Student or Mixture
-    records : list of Record
-        At most about 500 per stage, its first step and its end among them.
+    ValueError: If steps become so long that means run away.
 
-    Raises
-    ------
-    ValueError
-        If steps become so long that means run away.
-
-    Notes
-    -----
     A step costs one pass, see `objective_sums`, `exact_sums` and `covariance_sums`.
     """
     records: list[Record] = []

@@ -14,11 +14,8 @@ from scoremix.learning.seeding import d2_seeds, lloyd
 from scoremix.learning.spectral import tensor_power
 from scoremix.samples.source import Source
 
-SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT = 20_000, 200
-"""Rows that seeds are chosen from, at most."""
-
-FLATTEST = 1e-6
-"""Smallest variance within components, relative to the largest."""
+SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT = 20_000, 200  # Rows that seeds are chosen from, at most.
+FLATTEST = 1e-6  # Smallest variance within components, relative to the largest.
 
 
 def sample_rows(source: Source, n_components: int, rng: np.random.Generator) -> Floats:
@@ -30,20 +27,7 @@ def sample_rows(source: Source, n_components: int, rng: np.random.Generator) -> 
 def start_means(source: Source, n_components: int, method: str, rng: np.random.Generator) -> Floats:
     """Means to start from, shape (k, d).
 
-    Parameters
-    ----------
-    source : Source
-        Rows in the coordinates of the student.
-    n_components : int
-    method : {"random", "tensor", "kmeans", "warm"}
-        Standard normal about the mean of the data; third moments, for ``k <= d + 1``; D^2 seeds and Lloyd steps; the
-        last two in this order, whichever applies.
-    rng : Generator
-
-    Raises
-    ------
-    ValueError
-        If "tensor" is asked for too many components, or of data that vary too little.
+    ValueError: If "tensor" is asked for too many components, or of data that vary too little.
     """
     if method in ("tensor", "warm"):
         try:

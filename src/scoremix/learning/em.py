@@ -25,45 +25,31 @@ from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate, available_threads
 from scoremix.samples.source import Chunk, Source
 
-COLLAPSED = 1e-6
-"""Smallest variance of a component, relative to that of a typical one in the same direction."""
+COLLAPSED = 1e-6  # Smallest variance of a component, relative to that of a typical one in the same direction.
+DEAD = 1e-12  # A component with less than this share of the data keeps its mean and covariance.
 
-DEAD = 1e-12
-"""A component with less than this share of the data keeps its mean and covariance."""
-
+# Features and responsibilities of a chunk, at most about: 2 MB in double precision, near the processor. Threads want
+# longer calls, between which they would wait for the interpreter lock: 8 MB.
 CHUNK_NUMBERS, THREADED_CHUNK_NUMBERS = 2**18, 2**20
-"""Features and responsibilities of a chunk, at most about: 2 MB in double precision, near the processor. Threads want
-longer calls, between which they would wait for the interpreter lock: 8 MB."""
 
+# Rows of a chunk: calls must not be too short, and enough chunks must remain for the threads.
 MIN_CHUNK, MAX_CHUNK = 512, 16384
-"""Rows of a chunk: calls must not be too short, and enough chunks must remain for the threads."""
 
+# Sums are kept for so many frames; with more, every chunk is brought to the means, which takes time but no memory.
 FEW_FRAMES = 8
-"""Sums are kept for so many frames; with more, every chunk is brought to the means, which takes time but no memory."""
 
+# Shares of points, by bytes of a number, that change no sum of those of a component beyond rounding.
 NOTHING = {8: 1e-18, 4: 1e-9}
-"""Shares of points, by bytes of a number, that change no sum of those of a component beyond rounding."""
 
+# Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other.
 SMALL_WORK = 2**24
-"""Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other."""
 
 
 @dataclass(frozen=True)
 class Expected:
     """What a pass adds up.
 
-    Attributes
-    ----------
-    mass : ndarray of shape (k,)
-        Sums of responsibilities, times the weights of the rows.
-    first : ndarray of shape (k, d)
-        First moments about the means.
-    second : ndarray
-        Second moments about the means, in the shape of the covariances.
-    log_likelihood : float
-        Sum of the log densities, times the weights of the rows.
-    weight : float
-        Sum of the weights of the rows.
+    mass (k,); first (k, d); log_likelihood: sum of the log densities, times the weights of the rows.
     """
 
     mass: Floats
@@ -92,13 +78,7 @@ class Expected:
 class FrameSums:
     """Sums of features about the frames of a joint: what is cheap to add; statistics about the means come of it once.
 
-    Attributes
-    ----------
-    sums : dict
-        Per frame, shape (k, p).
-    common : dict
-        Per frame, the second moment of all points, for tied covariances: (d, d).
-    log_likelihood, weight : float
+    sums (k, p); common (d, d).
     """
 
     sums: dict[int, Floats]
@@ -190,20 +170,6 @@ def sums_by_component(shares: Array, phi: Array) -> Floats:
 def expectation(source: Source, mixture: Mixture, n_threads: int | None = None) -> Expected:
     """E-step: one pass over a source.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows without missing values.
-    mixture : Mixture
-    n_threads : int, optional
-        Threads over chunks; small problems run on one.
-
-    Returns
-    -------
-    Expected
-
-    Notes
-    -----
     Cost O(n k p), p features of the covariances.
     """
     support = np.flatnonzero(mixture.weights != 0)  # weights that are no numbers stay, and show
@@ -258,26 +224,7 @@ class Prior(Protocol):
 def maximisation(expected: Expected, mixture: Mixture, reg: float = 0.0, prior: Prior | None = None) -> Mixture:
     """M-step: the mixture that explains what was expected.
 
-    Parameters
-    ----------
-    expected : Expected
-        About the means of `mixture`.
-    mixture : Mixture
-    reg : float
-        Added to the variances.
-    prior : Prior, optional
-        Of the covariances.
-
-    Returns
-    -------
-    Mixture
-        Components without data keep their mean and covariance. Where a covariance has collapsed relative to a typical
-        one it is raised to `COLLAPSED` times that.
-
-    Raises
-    ------
-    ValueError
-        If no covariance is positive definite.
+    ValueError: If no covariance is positive definite.
     """
     mass = expected.mass
     alive = mass > DEAD * expected.weight
@@ -320,14 +267,7 @@ def _keep(new: Covariance, old: Covariance, which: NDArray[np.bool_]) -> Covaria
 class Fit:
     """What a run of EM found.
 
-    Attributes
-    ----------
-    mixture : Mixture
-    lower_bounds : list of float
-        Mean log likelihood before each update, of the passes that were kept.
-    converged : bool
-    n_passes : int
-        Passes over the data, those of rejected guesses included.
+    lower_bounds: mean log likelihood before each update, of the passes that were kept.
     """
 
     mixture: Mixture
@@ -352,36 +292,10 @@ def fit(
 ) -> Fit:
     """Iterate E- and M-steps until the mean log likelihood changes by less than `tol`.
 
-    Parameters
-    ----------
-    source : Source
-    start : Mixture
-    tol : float
-        Nats per sample, >= 0.
-    max_iter : int
-        Most passes, >= 1.
-    reg : float
-        Added to the variances at every update.
-    prior : Prior, optional
-        Of the covariances; bounds stay those of the likelihood.
-    acceleration : Acceleration, optional
-        Proposes where to go on instead; a proposal that lowers the likelihood is rejected, its pass is counted.
-    n_threads : int, optional
-    step : callable
-        The E-step: `expectation`, or one that knows missing values.
-    report : callable, optional
-        Called with the number of every pass and the change of the mean log likelihood.
-    previous : float
-        Mean log likelihood before the first pass, where the run continues another.
+    tol: nats per sample, >= 0; max_iter: most passes, >= 1; report: called with the number of every pass and the change
+    of the mean log likelihood; previous: mean log likelihood before the first pass, where the run continues another.
 
-    Returns
-    -------
-    Fit
-
-    Raises
-    ------
-    ValueError
-        If the likelihood is not finite: numbers too large for their precision.
+    ValueError: If the likelihood is not finite: numbers too large for their precision.
     """
     mixture, fallback = start, start
     bounds: list[float] = []

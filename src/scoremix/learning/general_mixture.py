@@ -49,33 +49,24 @@ from scoremix.models.covariance import Full
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Mapped, Source
 
-WIDE, FINE = "full", "diag"
-"""Kinds of covariances that the two searches are made with."""
+WIDE, FINE = "full", "diag"  # Kinds of covariances that the two searches are made with.
 
+# EM ends when the log likelihood of all rows, or the mean one, rises by less in a pass, or after so many passes. Where
+# components lie on top of each other it creeps: with 1e-5 per row it stopped at twice the distance from the truth.
 TOLERANCE, LEAST_TOLERANCE, PASSES = 0.1, 1e-7, 300
-"""EM ends when the log likelihood of all rows, or the mean one, rises by less in a pass, or after so many passes. Where
-components lie on top of each other it creeps: with 1e-5 per row it stopped at twice the distance from the truth."""
 
+# Folds, rows up to which searches are repeated on them, and EM passes there.
 FOLDS, MOST_ROWS, FOLD_PASSES = 3, 10_000, 50
-"""Folds, rows up to which searches are repeated on them, and EM passes there."""
 
-LEAST_ROWS = 2
-"""Rows per dimension that a training set must have."""
-
-CLEAR = 4.0
-"""Standard errors with which one fold decides alone."""
+LEAST_ROWS = 2  # Rows per dimension that a training set must have.
+CLEAR = 4.0  # Standard errors with which one fold decides alone.
 
 
 @dataclass(frozen=True)
 class Directions:
     """Directions in which components differ; in the others they share a Gaussian.
 
-    Attributes
-    ----------
-    lead : ndarray of shape (r, m)
-        Orthonormal.
-    common : ndarray of shape (r, r)
-        Covariance in the other directions.
+    lead (r, m); common (r, r).
     """
 
     lead: Floats
@@ -103,15 +94,7 @@ class Directions:
 
 @dataclass(frozen=True)
 class Found:
-    """A mixture, in which coordinates it is, and how its components were searched for.
-
-    Attributes
-    ----------
-    mixture : Mixture
-        With `Full` covariances; components by decreasing weight.
-    directions : Directions
-    search : {"full", "diag"}
-    """
+    """A mixture, in which coordinates it is, and how its components were searched for."""
 
     mixture: Mixture
     directions: Directions
@@ -123,25 +106,6 @@ def general_mixture(
 ) -> Found:
     """Learn a mixture with full covariances, its number of components found.
 
-    Parameters
-    ----------
-    rows : Source
-        Of n rows in r standardised columns.
-    wide, fine : Directions
-        In which the two searches let components differ.
-    most : int
-        Most components.
-    reg : float
-        Added to variances, which are those of standardised columns.
-    rng : Generator
-        Draws samples, seeds and folds.
-
-    Returns
-    -------
-    Found
-
-    Notes
-    -----
     The cost of ``GaussianMixture("auto")``, O(n k m^2) per pass in m directions; where rows are few, one to three times
     that of both searches.
     """
@@ -178,22 +142,6 @@ def _is_few(rows: Source, mixture: Mixture, fine: Directions) -> bool:
 def held_out_gain(rows: Rows, learn: Callable[[Source, str], Found], rng: np.random.Generator) -> tuple[float, float]:
     """Cross-validated log likelihood of the fine search beyond that of the wide one.
 
-    Parameters
-    ----------
-    rows : Rows
-        Of n rows with weights in r columns.
-    learn : callable
-        What a search finds in some rows.
-    rng : Generator
-        Draws the folds.
-
-    Returns
-    -------
-    gain, standard_error : float
-        Nats per row, means by weight.
-
-    Notes
-    -----
     Both searches on every training set, from scratch: a start that has seen the held-out rows would favour many
     components.
     """

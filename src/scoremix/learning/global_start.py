@@ -29,38 +29,26 @@ from scoremix.models.covariance import Spherical, least_variance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
-OVER = 1.3
-"""Seeds per component."""
+OVER = 1.3  # Seeds per component.
+UNLIKE = 2.0  # Ratio of the standard deviations of two columns from which on the units of the columns matter.
 
-UNLIKE = 2.0
-"""Ratio of the standard deviations of two columns from which on the units of the columns matter."""
-
+# Rows of the sample at least, and per component; for `full` and `diag` more, by the number of their parameters.
 ROWS, ROWS_PER_COMPONENT = 2000, 100
-"""Rows of the sample at least, and per component; for `full` and `diag` more, by the number of their parameters."""
 
-ALL_ROWS, ALL_ROWS_PER_COMPONENT = 100_000, 200
-"""Beyond so many rows the last moves are made on a sample as well."""
+ALL_ROWS, ALL_ROWS_PER_COMPONENT = 100_000, 200  # Beyond so many rows the last moves are made on a sample as well.
+CHECK_ROWS, CHECK_ROWS_PER_COMPONENT = 10_000, 200  # Rows on which optimality is checked, at most.
+LAST_ROUNDS, LAST_FAILURES = 6, 1  # Rounds of the last moves.
 
-CHECK_ROWS, CHECK_ROWS_PER_COMPONENT = 10_000, 200
-"""Rows on which optimality is checked, at most."""
-
-LAST_ROUNDS, LAST_FAILURES = 6, 1
-"""Rounds of the last moves."""
-
+# EM passes in the end, at most, and the rise of the log likelihood that ends them.
 POLISH, POLISH_TOLERANCE = 100, 1e-4
-"""EM passes in the end, at most, and the rise of the log likelihood that ends them."""
 
-PLAIN_PASSES, PLAIN_TOLERANCE = 100, 1e-5
-"""The same for the passes without a prior, which are accelerated."""
+PLAIN_PASSES, PLAIN_TOLERANCE = 100, 1e-5  # The same for the passes without a prior, which are accelerated.
 
+# Variance of the ghosts, and what is added to variances, in units of a typical variance within a cell.
 GHOST_VARIANCE, REG = 0.1, 1e-6
-"""Variance of the ghosts, and what is added to variances, in units of a typical variance within a cell."""
 
-RESOLUTION = 1e-6
-"""Smallest variance within a cell, of data of unit variance, that single precision is used for."""
-
-LEVELS, STEPS = 16, 20
-"""Noise levels, and steps at each."""
+RESOLUTION = 1e-6  # Smallest variance within a cell, of data of unit variance, that single precision is used for.
+LEVELS, STEPS = 16, 20  # Noise levels, and steps at each.
 
 
 def global_start(
@@ -74,28 +62,6 @@ def global_start(
 ) -> Mixture:
     """Find the start from which EM reaches the best optimum.
 
-    Parameters
-    ----------
-    source : Source
-        Without missing values.
-    n_components : int
-        Number of components k, at most the number of distinct rows.
-    kind : {"full", "tied", "diag", "spherical"}
-        Kind of the covariances.
-    rng : Generator
-        Draws samples and seeds; the result is determined by it.
-    noise : bool
-        Start from noise instead of from seeds.
-    plain : bool
-        End with passes without a prior, for a fit that has none: from the optimum of the search that of the likelihood
-        may be a slow walk away, and a fit would stop on the way, here or there.
-
-    Returns
-    -------
-    Mixture
-
-    Notes
-    -----
     About 50 to 150 EM passes over ``max(2000, 100 k .. 400 k)`` rows, 15 to 100 over all rows, at most 100,000.
     """
     given = rows_of(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
@@ -160,18 +126,6 @@ def optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
 
     A fit whose split gain exceeds its merge cost can probably be improved by a move. Both are measured on all rows, or
     on a sample of 10,000, or 200 per component, where these are more.
-
-    Parameters
-    ----------
-    source : Source
-        Without missing values.
-    mixture : Mixture
-        Fitted to it.
-
-    Returns
-    -------
-    split_gain, merge_cost : float
-        The cost is infinite where there is only one component.
     """
     k, kind = mixture.n_components, mixture.covariance.kind
     rows = rows_of(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
@@ -230,20 +184,8 @@ def annealed_centers(rows: Rows, n_components: int, variance: float, rng: np.ran
     The stationary equations of the denoising objective for equal weights and the covariance ``variance * I``, at noise
     levels from the largest variance of the data down to a tenth of that of a component, each with fresh noise.
 
-    Parameters
-    ----------
-    rows : Rows
-    n_components : int
-    variance : float
-        Typical variance within a component.
-    rng : Generator
+    Returns (k, d).
 
-    Returns
-    -------
-    ndarray of shape (k, d)
-
-    Notes
-    -----
     320 passes over the rows with spherical covariances.
     """
     x, d = rows.x, rows.x.shape[1]

@@ -36,38 +36,22 @@ from scoremix.noise import BLOCK, antithetic, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source
 
+# Delta_in: distances up to which candidates share a cell, in units of the noisy components. The last is one cell.
 DELTAS = (0.0, 0.5, 1.0, 2.0, np.inf)
-"""Delta_in: distances up to which candidates share a cell, in units of the noisy components. The last is one cell."""
 
+# Highest degree, and most features of one cell: degree 5 in up to 3 dimensions, 2 in 8, 1 in 20. (Degree 3 in 8 and 2
+# in 20 dimensions lower the score error by some, at five to ten times the cost.)
 MAX_DEGREE, MAX_FEATURES = 5, 60
-"""Highest degree, and most features of one cell: degree 5 in up to 3 dimensions, 2 in 8, 1 in 20. (Degree 3 in 8 and 2
-in 20 dimensions lower the score error by some, at five to ten times the cost.)"""
 
-CHUNK_NUMBERS = 2**20
-"""Numbers in the features of a chunk, at most about."""
+CHUNK_NUMBERS = 2**20  # Numbers in the features of a chunk, at most about.
 
+# Rows that candidates are tried on, and how many go on from there: most are far behind on few rows already.
 TRIALS = ((2500, 4), (20_000, 1))
-"""Rows that candidates are tried on, and how many go on from there: most are far behind on few rows already."""
 
 
 @dataclass(frozen=True)
 class Regressing:
-    """How the scores of cells are learnt.
-
-    Attributes
-    ----------
-    max_degree : int
-        Highest degree; lower where it has more than `MAX_FEATURES` features.
-    fixed : bool
-        Whether that is the degree of all cells, whatever its features are, and none is chosen.
-    n_draws : int
-        Antithetic noise draws per row and level.
-    folds : int
-        Folds of the rows for held-out losses, at least 2.
-    seed : int
-        Key of all noise.
-    n_threads : int or None
-    """
+    """How the scores of cells are learnt."""
 
     max_degree: int = MAX_DEGREE
     n_draws: int = 2
@@ -148,24 +132,8 @@ class CellStatistic:
 def fit_cells(source: Source, cells: LikelihoodRatio, sigma: float, level: int, how: Regressing) -> ScoreFit:
     """Regress the score of every cell at one noise level.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows in d dimensions.
-    cells : LikelihoodRatio
-    sigma : float
-        Noise level, > 0.
-    level : int
-        Its number: with the seed, the key of its noise.
-    how : Regressing
+    sigma: noise level, > 0.
 
-    Returns
-    -------
-    ScoreFit
-        The weights of its cells are their shares of the noisy points.
-
-    Notes
-    -----
     One pass over the source, then a solve of p equations per cell, degree and fold.
     """
     features = Hermite(source.n_features, how.degree(source.n_features))
@@ -203,29 +171,10 @@ def select_candidate(
 ) -> Selected:
     """Fit every candidate and keep the one of the lowest held-out denoising loss (Proposition 49).
 
-    Parameters
-    ----------
-    source : Source
-    candidates : sequence of LikelihoodRatio
-        At least one. All see the same noise, so that differences of losses are those of score errors.
-    sigma : float
-        Noise level, > 0.
-    level : int
-        Its number.
-    how : Regressing
+    sigma: noise level, > 0.
 
-    Returns
-    -------
-    Selected
-        The first of equals.
+    ValueError: If there is no candidate.
 
-    Raises
-    ------
-    ValueError
-        If there is no candidate.
-
-    Notes
-    -----
     One pass over the source per candidate.
     """
     if not candidates:
@@ -239,20 +188,7 @@ def select_candidate(
 def share_cells(crude: LikelihoodRatio, sigma: float, delta_in: float) -> LikelihoodRatio:
     """Join candidates that are close at a noise level (Algorithm 5).
 
-    Parameters
-    ----------
-    crude : LikelihoodRatio
-    sigma : float
-        Noise level, >= 0.
-    delta_in : float
-        Means within ``delta_in sqrt(beta + sigma^2)`` along the axes that they are compared along, and covariances
-        within ``delta_in`` in the Frobenius norm of their ratio share a cell, and so do those that a chain of such
-        pairs connects; >= 0.
-
-    Returns
-    -------
-    LikelihoodRatio
-        The same candidates with new groups and kinds.
+    sigma: noise level, >= 0.
     """
     axes, noise = crude.basis, sigma**2 * np.eye(crude.means.shape[1])
     scale = float(np.sqrt(np.linalg.eigvalsh(axes.T @ (crude.covariances + noise) @ axes).max()))
@@ -313,27 +249,8 @@ def learn_general(
 ) -> tuple[ScoreFit, ...]:
     """Learn the score of a mixture of general Gaussians at every noise level (CKS, LearnScore).
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows in d dimensions.
-    n_components : int
-        Number of components k, of which the crude estimates are made; an upper bound will do.
-    sigmas : ndarray of shape (L,)
-        Noise levels, > 0.
-    how : Regressing
-    rng : Generator
-        Draws the rows that candidates are made from and tried on.
-    report : callable, optional
-        Called with the number of each level and its fit as it is finished.
+    sigmas: noise levels, > 0.
 
-    Returns
-    -------
-    tuple of ScoreFit
-        One per level.
-
-    Notes
-    -----
     Per level one pass over the source, one over at most 2500 rows for each of at most 25 candidates, and one over at
     most 20,000 for the best four of them; each costs the features of one cell, O(p (p + d)), per noisy point.
     """

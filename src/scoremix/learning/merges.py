@@ -14,11 +14,11 @@ from scoremix.learning.posterior import Ints, Posterior, batches
 from scoremix.models.covariance import LOG_2PI, are_positive
 from scoremix.models.mixture import Mixture, joined
 
+# Pairs are looked for among so many nearest means, and components that share most rows, of every component.
 NEAREST, OVERLAPPING = 4, 2
-"""Pairs are looked for among so many nearest means, and components that share most rows, of every component."""
 
+# Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision.
 LEAST, LARGEST = 1e-30, 50.0
-"""Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision."""
 
 
 def near_pairs(posterior: Posterior) -> tuple[Ints, Ints]:
@@ -66,20 +66,8 @@ def with_merged(mixture: Mixture, i: Ints, j: Ints) -> Mixture:
 def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     """Fall of the mean log likelihood when a pair is merged, all else kept.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    i, j : ndarray of shape (p,)
-        Pairs of components.
+    i, j (p,) -> (p,).
 
-    Returns
-    -------
-    ndarray of shape (p,)
-        Nats per sample, over the rows that are most probably of one of the two; infinite where the merged component has
-        no covariance but for rounding.
-
-    Notes
-    -----
     ``-sum_n v_n log(1 - r_ni - r_nj + w_m N_m(x_n) / p(x_n))`` with weights v of the rows, over their sum.
     O(q n d^2) with q pairs per component.
     """

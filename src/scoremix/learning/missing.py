@@ -28,26 +28,17 @@ from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source
 
+# Rows that are completed together, and their offsets from all means, at most about.
 CHUNK_ROWS, CHUNK_NUMBERS = 16384, 2**18
-"""Rows that are completed together, and their offsets from all means, at most about."""
 
-ENOUGH_COMPLETE = 1000
-"""With so many complete rows, seeds are chosen among them alone."""
+ENOUGH_COMPLETE = 1000  # With so many complete rows, seeds are chosen among them alone.
 
 
 @dataclass(frozen=True)
 class Holes:
     """Rows with the same number m > 0 of missing entries, sorted by which these are.
 
-    Attributes
-    ----------
-    rows : ndarray of int, shape (n,)
-    columns : ndarray of int, shape (m, p)
-        Missing columns of every pattern.
-    starts : ndarray of int, shape (p,)
-        Where the rows of a pattern begin.
-    pattern : ndarray of int, shape (n,)
-        Which pattern a row has.
+    rows (n,); columns (m, p); starts (p,); pattern (n,).
     """
 
     rows: NDArray[np.intp]
@@ -88,15 +79,7 @@ def swept(matrices: Floats) -> tuple[Floats, Floats]:
 class Completed:
     """Rows as every component expects them.
 
-    Attributes
-    ----------
-    offsets : ndarray of shape (k, n, d)
-        From the means; missing entries are expected ones.
-    log_joint : ndarray of shape (k, n)
-        Logarithms of the weights times the densities of what is observed.
-    left : list of (Holes, ndarray)
-        Covariances of the missing entries given the observed ones, (m, m, p, k); (m, p, k) where they are diagonal.
-        The last axis has length 1 where the components share them.
+    offsets (k, n, d); log_joint (k, n); left (m, m, p, k).
     """
 
     offsets: Floats
@@ -110,12 +93,7 @@ class Completed:
 
 
 class Completion:
-    """What completing rows takes of a mixture, computed once.
-
-    Parameters
-    ----------
-    mixture : Mixture
-    """
+    """What completing rows takes of a mixture, computed once."""
 
     def __init__(self, mixture: Mixture) -> None:
         self.mixture = mixture
@@ -165,16 +143,7 @@ class Completion:
 def expectation_with_missing(source: Source, mixture: Mixture, n_threads: int | None = None) -> Expected:
     """E-step where NaN entries are missing values: one pass over a source.
 
-    Parameters
-    ----------
-    source : Source
-    mixture : Mixture
-    n_threads : int, optional
-
-    Returns
-    -------
-    Expected
-        As from `expectation`; the log likelihood is that of the observed entries.
+    Returns as from `expectation`; the log likelihood is that of the observed entries.
     """
     support = np.flatnonzero(mixture.weights != 0)
     if len(support) < mixture.n_components:
@@ -271,10 +240,7 @@ def _completed_parts(mixture: Mixture, x: NDArray[np.floating]) -> Iterator[tupl
 class Filled:
     """A source whose NaN are replaced by the means of their columns: for choosing seeds.
 
-    Attributes
-    ----------
-    source : Source
-    means : ndarray of shape (d,)
+    means (d,).
     """
 
     source: Source
@@ -284,10 +250,7 @@ class Filled:
     def of(source: Source) -> Filled:
         """Find the means of the observed entries, in one pass.
 
-        Raises
-        ------
-        ValueError
-            If a column has no entry: nothing can be learnt about it.
+        ValueError: If a column has no entry: nothing can be learnt about it.
         """
 
         def statistic(chunk: Chunk) -> Floats:

@@ -42,46 +42,30 @@ from scoremix.models.subspace import Subspace
 from scoremix.noise import antithetic, normal_rows
 from scoremix.samples.source import ArraySource, Mapped, Source
 
-MOST_COMPONENTS = 100
-"""Most components that are found."""
+MOST_COMPONENTS = 100  # Most components that are found.
 
+# Most dimensions that covariances are learnt in; the search for many components affords more below so many rows.
 MOST_DIRECTIONS, AT_ROWS = 50, 20_000
-"""Most dimensions that covariances are learnt in; the search for many components affords more below so many rows."""
 
-ROWS_PER_MATRIX = 10
-"""Rows per dimension that it must have there."""
+ROWS_PER_MATRIX = 10  # Rows per dimension that it must have there.
 
+# A column of which others leave less than this share of the variance unexplained is a linear combination of them.
 DEPENDENT = 1e-9
-"""A column of which others leave less than this share of the variance unexplained is a linear combination of them."""
 
-FLAT = 1e-4
-"""Least standard deviation of a component, in those of the columns."""
+FLAT = 1e-4  # Least standard deviation of a component, in those of the columns.
+ROWS_PER_DIRECTION = 5  # Rows per dimension that a component must have to be called flat: few rows are flat by chance.
+NARROW = 0.1  # Share of the data that may lie in narrower components than the one whose scale counts as local.
 
-ROWS_PER_DIRECTION = 5
-"""Rows per dimension that a component must have to be called flat: few rows are flat by chance."""
-
-NARROW = 0.1
-"""Share of the data that may lie in narrower components than the one whose scale counts as local."""
-
+# Rows that corrections are first tried on, and standard errors that a promising one gains there.
 SCREEN_ROWS, PROMISING = 10_000, 0.5
-"""Rows that corrections are first tried on, and standard errors that a promising one gains there."""
 
+# Rows that denoising losses are measured on where nothing is regressed, at most; pairs of noise, at least.
 LOSS_ROWS, LEAST_PAIRS = 10_000, 4096
-"""Rows that denoising losses are measured on where nothing is regressed, at most; pairs of noise, at least."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """A mixture in the coordinates of a frame.
-
-    Attributes
-    ----------
-    frame : Subspace
-    mixture : Mixture
-        Components by decreasing weight.
-    is_flat : bool
-        Whether the data, or a component, have no width in some direction.
-    """
+    """A mixture in the coordinates of a frame."""
 
     frame: Subspace
     mixture: Mixture
@@ -115,22 +99,6 @@ def fine_directions(n_rows: int) -> int:
 def general_base(source: Source, moments: Moments, rank: int | None, rng: np.random.Generator) -> Base:
     """Learn a Gaussian mixture with full covariances, its number of components found.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows in d dimensions, not all the same.
-    moments : Moments
-        Of its rows.
-    rank : int, optional
-        Dimensions in which components differ, by default at most `MOST_DIRECTIONS` or `fine_directions`.
-    rng : Generator
-
-    Returns
-    -------
-    Base
-
-    Notes
-    -----
     The cost of `general_mixture`: O(n k d^2) per pass. Multiplying columns by numbers changes nothing else.
     """
     space = Standard.of(moments)
@@ -166,17 +134,7 @@ def has_flat_component(rows: Source, mixture: Mixture) -> bool:
 class Standard:
     """Standardised columns that span the space of the data, and how that space lies.
 
-    Attributes
-    ----------
-    columns : ndarray of shape (r,)
-        Columns that no others determine.
-    location, scale : ndarray of shape (r,)
-        Their means and standard deviations.
-    correlation : ndarray of shape (r, r)
-    frame : Subspace
-        The space, with its principal axes; no noise.
-    turn : ndarray of shape (r, r)
-        Turns standardised columns into coordinates of the frame.
+    columns (r,); location, scale (r,); correlation (r, r); turn (r, r).
     """
 
     columns: NDArray[np.intp]
@@ -236,26 +194,6 @@ def learn_levels(
 ) -> list[CorrectedFit]:
     """Learn the model of every noise level: the mixture, corrected where its covariances were learnt.
 
-    Parameters
-    ----------
-    source : Source
-        Of rows in d dimensions.
-    base : Base
-    sigmas : ndarray of shape (L,)
-        Decreasing noise levels.
-    how : Correcting
-    rng : Generator
-        Draws the rows that corrections are tried on first.
-    report : callable, optional
-        Called with the number of each level and its fit as it is finished.
-
-    Returns
-    -------
-    list of CorrectedFit
-        Models in the coordinates of the frame, losses per coordinate of the whole space.
-
-    Notes
-    -----
     A pass over `SCREEN_ROWS` rows per level, and one over all rows where a correction is promising on these.
     """
     fits, rows = [], encoded(source, base.frame)
@@ -290,22 +228,7 @@ def _in_whole_space(found: CorrectedFit, frame: Subspace, sigma: float) -> Corre
 
 
 def mixture_loss(rows: ArraySource, mixture: Mixture, sigma: float, key: tuple[int, int]) -> float:
-    """Mean squared error of a mixture's denoiser per coordinate, on an antithetic pair of noise per row, or some more.
-
-    Parameters
-    ----------
-    rows : ArraySource
-        Of n rows in d dimensions, which count alike.
-    mixture : Mixture
-    sigma : float
-        Noise level.
-    key : tuple of int
-        Key of the noise.
-
-    Returns
-    -------
-    float
-    """
+    """Mean squared error of a mixture's denoiser per coordinate, on antithetic pairs of noise, at least one per row."""
     x = next(rows.chunks(rows.n_rows)).x.T
     x = namespace(x).concat([x] * -(-LEAST_PAIRS // rows.n_rows), axis=1)
     x, _, y = antithetic(x, normal_rows(key, 0, x.shape[1], rows.n_features, x), sigma)

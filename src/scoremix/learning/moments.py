@@ -20,20 +20,7 @@ from scoremix.samples.source import Chunk
 class Moments:
     """Weighted moments of rows about an origin; leading axes (cells, say) are allowed.
 
-    Attributes
-    ----------
-    weight : ndarray of shape (...)
-        Sum of the weights.
-    first : ndarray of shape (..., d)
-        Sum of ``w (x - origin)``.
-    second : ndarray of shape (..., d, d)
-        Sum of ``w (x - origin)(x - origin)^T``.
-    squared_weight : ndarray of shape (...)
-        Sum of the squared weights.
-    reach : ndarray of shape (..., d)
-        Largest ``|x - origin|`` of any row, per coordinate.
-    origin : ndarray of shape (d,)
-        Fixed; only moments about the same origin add.
+    origin (d,).
     """
 
     weight: Floats
@@ -98,14 +85,7 @@ class NormalEquations:
 
     With features F (q of them) and targets T (d): ``gram = sum w F F^T``, ``cross = sum w F T^T``.
 
-    Attributes
-    ----------
-    gram : ndarray of shape (folds, systems, q, q)
-    cross : ndarray of shape (folds, systems, q, d)
-    target : ndarray of shape (folds, systems)
-        Sum of ``w |T|^2``.
-    weight : ndarray of shape (folds, systems)
-        Sum of w.
+    gram (folds, systems, q, q); cross (folds, systems, q, d); target (folds, systems); weight (folds, systems).
     """
 
     gram: Floats
@@ -127,18 +107,7 @@ class NormalEquations:
 def ridge_solve(gram: Floats, cross: Floats, weight: float, ridge: float) -> Floats:
     """Solve the ridge regression of one system, with the Gram matrix scaled to unit diagonal.
 
-    Parameters
-    ----------
-    gram : ndarray of shape (q, q)
-    cross : ndarray of shape (q, d)
-    weight : float
-        Sum of the weights behind them; a system without weight has the solution 0.
-    ridge : float
-        Added to the unit diagonal: a relative, scale-free penalty (> 0 keeps a singular Gram matrix solvable).
-
-    Returns
-    -------
-    ndarray of shape (q, d)
+    gram (q, q); cross (q, d) -> (q, d).
     """
     if weight <= 0:
         return np.zeros_like(cross)

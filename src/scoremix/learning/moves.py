@@ -22,34 +22,22 @@ from scoremix.learning.splits import Splits, split_gains
 from scoremix.models.covariance import CollapsedError
 from scoremix.models.mixture import Mixture, joined
 
+# A move is tried where its split gains more than this times what its merge costs: EM improves on both estimates.
 PROMISING = 0.5
-"""A move is tried where its split gains more than this times what its merge costs: EM improves on both estimates."""
 
-LEAST_GAIN = 1e-4
-"""Nats per sample below which nothing is gained."""
+LEAST_GAIN = 1e-4  # Nats per sample below which nothing is gained.
+SMALL_GAIN = 1e-3  # A round that gains less counts as a failure, though it is kept.
+SHARE_MOVED, SHARE_MERGED = 0.25, 0.35  # Components that one round splits, and merges, at most.
 
-SMALL_GAIN = 1e-3
-"""A round that gains less counts as a failure, though it is kept."""
-
-SHARE_MOVED, SHARE_MERGED = 0.25, 0.35
-"""Components that one round splits, and merges, at most."""
-
+# EM passes before the first move, and after the parts of one.
 SETTLE, AFTER_SPLIT, AFTER_MERGE, AFTER_MOVE = 10, 4, 2, 6
-"""EM passes before the first move, and after the parts of one."""
 
 
 @dataclass(frozen=True)
 class Search:
     """The rows on which moves are tried, and how EM is run on them.
 
-    Attributes
-    ----------
-    rows : Rows
-        Scaled to unit variance.
-    reg : float
-        Added to variances.
-    prior : SharedShape
-        Of the covariances.
+    rows: scaled to unit variance.
     """
 
     rows: Rows
@@ -93,23 +81,7 @@ class Search:
         settle: int = SETTLE,
         last: Settled | None = None,
     ) -> Settled:
-        """Move until nothing is gained.
-
-        Parameters
-        ----------
-        mixture : Mixture
-        max_rounds, max_failures : int
-            Most rounds, and most that gain little or nothing.
-        settle : int
-            Most EM passes before the first: what a move gains shows only where EM gains little.
-        last : Settled, optional
-            Where the moves before ended: with the same rows, and where EM gains nothing, there is nothing new to see.
-
-        Returns
-        -------
-        Settled
-            Posterior of the mixture that was found.
-        """
+        """Move until nothing is gained."""
         state = self.rows.posterior(self.em(mixture, settle, LEAST_GAIN))
         k = mixture.n_components
         is_new = last is None or last.rows is not self.rows or state.log_likelihood > last.log_likelihood + LEAST_GAIN
@@ -136,13 +108,7 @@ class Search:
 class Offers:
     """What could be done to a mixture.
 
-    Attributes
-    ----------
-    splits : Splits
-    gains : ndarray of shape (k,)
-        Of the splits, in nats per sample.
-    costs : ndarray of shape (p,)
-        Of merging neighbours, increasing.
+    gains (k,), of the splits, in nats per sample; costs (p,).
     """
 
     splits: Splits
@@ -166,13 +132,7 @@ class Offers:
 
 @dataclass(frozen=True)
 class Settled(Posterior):
-    """Where moves have ended.
-
-    Attributes
-    ----------
-    offers : Offers
-        What could be done, but for what was tried.
-    """
+    """Where moves have ended."""
 
     offers: Offers
 

@@ -16,30 +16,15 @@ from sklearn.mixture import GaussianMixture
 
 from scoremix.arrays import Floats
 
-ROWS = 4000
-"""Rows the crude mixture is fitted to, at most."""
-
-DIRECTIONS = 6
-"""Leading directions the crude mixture lives in, at most."""
+ROWS = 4000  # Rows the crude mixture is fitted to, at most.
+DIRECTIONS = 6  # Leading directions the crude mixture lives in, at most.
 
 
 def local_noise_scale(points: Floats, rng: np.random.Generator) -> float:
     """Estimate the standard deviation of isotropic noise in the data.
 
-    Parameters
-    ----------
-    points : ndarray of shape (n, d)
-        A sample of the rows, n >= 2; `ROWS` of them are enough.
-    rng : Generator
+    points (n, d), a sample of the rows, n >= 2; `ROWS` of them are enough.
 
-    Returns
-    -------
-    float
-        Smallest standard deviation in any direction of any component that holds at least 5 % of the data, not below
-        1e-3 of the largest standard deviation of the data.
-
-    Notes
-    -----
     A covariance estimated from few rows has a smallest eigenvalue that is too small; so has the estimate here (by about
     ``sqrt(d / rows of the component)``). Too small a noise scale costs samples, too large a one is wrong: the error
     is on the safe side.

@@ -22,26 +22,18 @@ from scoremix.samples.source import ArraySource, Source
 
 Ints = NDArray[np.intp]
 
-BATCH_NUMBERS = 2**21
-"""Numbers that the rows of a batch hold, at most about: 16 MB."""
+BATCH_NUMBERS = 2**21  # Numbers that the rows of a batch hold, at most about: 16 MB.
 
 
-LEAST_MASS = 1e-30
-"""Rows that a component without any is taken to have."""
-
-SCAN_ROWS = 65536
-"""Rows whose weights are added up at a time."""
+LEAST_MASS = 1e-30  # Rows that a component without any is taken to have.
+SCAN_ROWS = 65536  # Rows whose weights are added up at a time.
 
 
 @dataclass(frozen=True)
 class Rows:
     """Rows in memory.
 
-    Attributes
-    ----------
-    x : ndarray of shape (n, d)
-        In double or single precision.
-    weight : ndarray of shape (n,)
+    x (n, d); weight (n,).
     """
 
     x: Floats
@@ -81,13 +73,7 @@ class Rows:
 class Posterior:
     """What a mixture says about rows.
 
-    Attributes
-    ----------
-    rows : Rows
-    mixture : Mixture
-    log_density : ndarray of shape (n,)
-    shares : ndarray of shape (n, k)
-        Responsibilities.
+    log_density (n,); shares (n, k).
     """
 
     rows: Rows
@@ -136,14 +122,7 @@ def weight_of(source: Source) -> float:
 class Batch:
     """Segments of similar length.
 
-    Attributes
-    ----------
-    items : ndarray of shape (g,)
-        Which segments.
-    index : ndarray of shape (g, m)
-        Positions of their entries; what is padded repeats an entry.
-    valid : ndarray of shape (g, m)
-        1 where an entry is one, 0 where it is padding.
+    items (g,); index (g, m); valid (g, m), 1 where an entry is one, 0 where it is padding.
     """
 
     items: Ints

@@ -45,44 +45,30 @@ from scoremix.noise import BLOCK, antithetic, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
+# Responsibilities of a chunk, at most about; and blocks of noise. Short calls would be all overhead.
 CHUNK_NUMBERS, MAX_BLOCKS = 2**20, 4
-"""Responsibilities of a chunk, at most about; and blocks of noise. Short calls would be all overhead."""
 
-FOLDS = 4
-"""Folds of the rows, by their number modulo 4."""
+FOLDS = 4  # Folds of the rows, by their number modulo 4.
 
+# Responsibilities below this are left out of the sums. Integration by parts leaves a term at that edge: at 1e-3, with
+# dozens of components, all folds alike take it for a residual.
 GATE = 1e-5
-"""Responsibilities below this are left out of the sums. Integration by parts leaves a term at that edge: at 1e-3, with
-dozens of components, all folds alike take it for a residual."""
 
+# Degree 3 is tried in up to so many dimensions; and no degree with more features than this.
 SMALL_DIMENSION, MAX_COLUMNS = 5, 100
-"""Degree 3 is tried in up to so many dimensions; and no degree with more features than this."""
 
+# The target is implicit where ``sigma^2`` is at most this times the variance of a narrow component: where the noise of
+# the other one, the variance of x given y, is the larger.
 SWITCH = 2.0
-"""The target is implicit where ``sigma^2`` is at most this times the variance of a narrow component: where the noise of
-the other one, the variance of x given y, is the larger."""
 
-NARROW = 0.1
-"""Quantile of the components' variances that counts as narrow."""
+NARROW = 0.1  # Quantile of the components' variances that counts as narrow.
 
 
 @dataclass(frozen=True)
 class Correcting:
     """How corrections are learnt.
 
-    Attributes
-    ----------
-    n_draws : int
-        Antithetic noise draws per row and level.
-    seed : int
-        Key of all noise.
-    sure : float
-        Standard errors that a polynomial must gain.
-    n_threads : int or None
-    degree : int or None
-        Degree of all polynomials; None to choose.
-    folds : int
-        Folds of the rows, at least 2.
+    degree: degree of all polynomials; None to choose.
     """
 
     n_draws: int = 2
@@ -95,16 +81,7 @@ class Correcting:
 
 @dataclass(frozen=True)
 class CorrectedFit:
-    """One level: its model, and held-out denoising losses per coordinate, ``E|D(y) - x|^2 / d``.
-
-    Attributes
-    ----------
-    model : CorrectedMixture
-    base_loss : float
-        Of the mixture alone.
-    denoising_loss : float
-        Of the model, at most: never above `base_loss`.
-    """
+    """One level: its model, and held-out denoising losses per coordinate, ``E|D(y) - x|^2 / d``."""
 
     model: CorrectedMixture
     base_loss: float
@@ -178,15 +155,7 @@ class ResidualStatistic:
 def stein_products(gram: Floats, features: Hermite) -> Floats:
     """Cross products of the implicit target, ``E[r (h u^T - grad h^T)]``, read off Gram matrices.
 
-    Parameters
-    ----------
-    gram : ndarray of shape (..., p, p)
-        ``E[r h h^T]`` of features of degree >= 1.
-    features : Hermite
-
-    Returns
-    -------
-    ndarray of shape (..., p, d)
+    gram: ``E[r h h^T]`` of features of degree >= 1.
     """
     d, exponents = features.n_features, features.exponents
     row = {tuple(e): i for i, e in enumerate(exponents.tolist())}
@@ -200,26 +169,8 @@ def fit_residual(
 ) -> CorrectedFit:
     """Regress the residual of one noise level.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows, in the coordinates of `base`.
-    base : Mixture
-        Of the data without noise.
-    sigma : float
-        Noise level, > 0.
-    level : int
-        Its number: with the seed, the key of its noise.
-    noise_scale : float
-        Noise that the data carry; handed to the model.
-    how : Correcting
+    sigma: noise level, > 0.
 
-    Returns
-    -------
-    CorrectedFit
-
-    Notes
-    -----
     One pass over the source, then k solves of p equations.
     """
     features = Hermite(base.n_features, how.degree or highest_degree(base.n_features))
@@ -263,26 +214,8 @@ def learn_corrections(
 ) -> tuple[CorrectedFit, ...]:
     """Learn the correction of every noise level.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows, in the coordinates of `base`.
-    base : Mixture
-    sigmas : ndarray of shape (L,)
-        Noise levels, > 0.
-    noise_scale : float
-        Noise that the data carry; 0 where that is not known.
-    how : Correcting
-    report : callable, optional
-        Called with the number of each level and its fit as it is finished.
+    sigmas: noise levels, > 0; noise_scale: noise that the data carry; 0 where that is not known.
 
-    Returns
-    -------
-    tuple of CorrectedFit
-        One per level.
-
-    Notes
-    -----
     L passes, each as dear as 2 draws evaluations of the mixture, and of the features, at every row.
     """
     fits = []

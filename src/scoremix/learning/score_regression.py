@@ -34,55 +34,29 @@ from scoremix.noise import BLOCK, antithetic, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-CHUNK_ROWS = 16384
-"""Rows per chunk where no design matrix is made."""
+CHUNK_ROWS = 16384  # Rows per chunk where no design matrix is made.
 
+# Entries of a design matrix, at most about: 10 MB. Threads stand in each other's way when calls are short.
 CHUNK_ENTRIES = 5 * 2**18
-"""Entries of a design matrix, at most about: 10 MB. Threads stand in each other's way when calls are short."""
 
-MAX_CHUNK_ROWS = 2**16
-"""Most rows of a chunk: enough chunks must remain for the threads."""
+MAX_CHUNK_ROWS = 2**16  # Most rows of a chunk: enough chunks must remain for the threads.
+MAX_DEGREE = 5  # Highest degree tried by degree='auto'.
+AUTO_COLUMNS = 96  # Degrees >= 2 are tried only while cells x features stay within this.
+JOINT_COLUMNS = 900  # Degree 1 is tried only while cells x features stay within this.
+HARD_COVER = 0.5  # Radius of Algorithm 2 for Voronoi cells, in units of s: the constant C that the paper leaves open.
 
-MAX_DEGREE = 5
-"""Highest degree tried by degree='auto'."""
-
-AUTO_COLUMNS = 96
-"""Degrees >= 2 are tried only while cells x features stay within this."""
-
-JOINT_COLUMNS = 900
-"""Degree 1 is tried only while cells x features stay within this."""
-
-HARD_COVER = 0.5
-"""Radius of Algorithm 2 for Voronoi cells, in units of s: the constant C that the paper leaves open."""
-
+# Rows that warm starts are made from: many more than a level asks for, few enough to be held in memory.
 POOL_ROWS = 50_000
-"""Rows that warm starts are made from: many more than a level asks for, few enough to be held in memory."""
 
-EM_STEPS, EM_ROWS = 20, 5000
-"""Steps on the soft gates of a level, and noisy samples per step."""
-
-MIN_NOISY_ROWS = 4096
-"""Small data sets are given more draws per level, until they have this many noisy pairs."""
+EM_STEPS, EM_ROWS = 20, 5000  # Steps on the soft gates of a level, and noisy samples per step.
+MIN_NOISY_ROWS = 4096  # Small data sets are given more draws per level, until they have this many noisy pairs.
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a fit may choose.
 
-    Attributes
-    ----------
-    gates : {"soft", "hard"}
-    degree : int or None
-        Fixed degree, or None to choose by held-out loss.
-    min_weight : float
-        Smallest weight of a cluster that must be found, a_min.
-    n_draws : int
-        Antithetic noise draws per sample and level.
-    folds : int
-        Folds of the rows for held-out losses, at least 2.
-    seed : int
-        Key of all noise.
-    n_threads : int or None
+    degree: fixed degree, or None to choose by held-out loss.
     """
 
     gates: str
@@ -248,26 +222,7 @@ def learn_ladder(
     rng: np.random.Generator,
     report: Callable[[int, LevelFit], None] | None = None,
 ) -> tuple[Ladder, Floats]:
-    """Learn a level at every noise level, from the top down.
-
-    Parameters
-    ----------
-    source : Source
-    frame : Subspace
-    sigmas : ndarray of shape (L,)
-        Decreasing noise levels.
-    how : Settings
-    rng : Generator
-        For the samples that warm starts are made from.
-    report : callable, optional
-        Called with the number of each level and its `LevelFit` as it is finished.
-
-    Returns
-    -------
-    ladder : Ladder
-    losses : ndarray of shape (L,)
-        Held-out denoising loss per level and coordinate.
-    """
+    """Learn a level at every noise level, from the top down."""
     centre = np.zeros((1, frame.rank))
     soft = how.gates == "soft"
     cells: Cells = SoftCells(centre, np.ones(1)) if soft else Voronoi(centre, np.ones(1))

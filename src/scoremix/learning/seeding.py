@@ -28,14 +28,13 @@ from scoremix.noise import BLOCK, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
+# Rows that seeds are chosen from and Lloyd steps are made on, at most.
 SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT = 20_000, 200
-"""Rows that seeds are chosen from and Lloyd steps are made on, at most."""
 
-MAX_LLOYD = 300
-"""Most Lloyd steps."""
+MAX_LLOYD = 300  # Most Lloyd steps.
 
+# They end when all centres together move by less than this, squared, relative to the mean variance of a column.
 LLOYD_TOLERANCE = 1e-4
-"""They end when all centres together move by less than this, squared, relative to the mean variance of a column."""
 
 
 def initial_mixture(
@@ -49,28 +48,6 @@ def initial_mixture(
 ) -> Mixture:
     """Choose a start for EM.
 
-    Parameters
-    ----------
-    source : Source
-        Without missing values.
-    n_components : int
-        Number of components k, at most the number of distinct rows.
-    kind : {"full", "tied", "diag", "spherical"}
-        Kind of the covariances.
-    method : {"kmeans", "k-means++", "random_from_data", "random"}
-        Centres by D^2 sampling and Lloyd steps, by D^2 sampling alone, or random rows; each row then belongs to the
-        nearest. "random": random responsibilities, all means near the mean of the data.
-    reg : float
-        Added to the variances.
-    rng : Generator
-    n_threads : int, optional
-
-    Returns
-    -------
-    Mixture
-
-    Notes
-    -----
     One pass over the rows, and O(m k d) per seed and Lloyd step on the m rows of the sample.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
@@ -126,16 +103,7 @@ def d2_seeds(x: Floats, k: int, rng: np.random.Generator) -> Floats:
     Greedy: of ``2 + log k`` candidates the one is taken that lowers the sum of distances most (Arthur and
     Vassilvitskii, SODA 2007).
 
-    Parameters
-    ----------
-    x : ndarray of shape (m, d)
-        With at least k distinct rows.
-    k : int
-    rng : Generator
-
-    Returns
-    -------
-    ndarray of shape (k, d)
+    x (m, d) -> (k, d).
     """
     local = x - x.mean(axis=0)
     norms = np.sum(local**2, axis=1)
@@ -168,16 +136,7 @@ def _squared(local: Floats, norms: Floats, rows: Floats | list[int]) -> Floats:
 def lloyd(x: Floats, centers: Floats, rng: np.random.Generator, max_steps: int = MAX_LLOYD) -> Floats:
     """Move centres to the means of their cells until they stay; a centre without points is seeded anew.
 
-    Parameters
-    ----------
-    x : ndarray of shape (m, d)
-    centers : ndarray of shape (k, d)
-    rng : Generator
-    max_steps : int
-
-    Returns
-    -------
-    ndarray of shape (k, d)
+    x (m, d); centers (k, d) -> (k, d).
     """
     origin = x.mean(axis=0)
     local, centers = x - origin, centers - origin

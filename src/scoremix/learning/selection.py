@@ -19,27 +19,17 @@ from numpy.typing import NDArray
 from scoremix.arrays import Floats
 from scoremix.learning.moments import ridge_solve, squared_loss
 
-RIDGE = 1e-4
-"""Relative ridge on the Gram matrix of unit diagonal."""
-
-SURE = 3.0
-"""Standard errors between folds that a polynomial which is added to a mixture must gain."""
-
-ROWS_PER_FEATURE = 5
-"""Rows that a component must have per feature of its polynomial."""
+RIDGE = 1e-4  # Relative ridge on the Gram matrix of unit diagonal.
+SURE = 3.0  # Standard errors between folds that a polynomial which is added to a mixture must gain.
+ROWS_PER_FEATURE = 5  # Rows that a component must have per feature of its polynomial.
 
 
 @dataclass(frozen=True)
 class System:
     """Normal equations of one joint regression over `k` cells with `p` features each, in folds.
 
-    Attributes
-    ----------
-    gram : ndarray of shape (folds, k * p, k * p)
-    cross : ndarray of shape (folds, k * p, d)
-    weight : ndarray of shape (folds,)
-    sizes : tuple of int
-        ``sizes[m]``: number of features of degree <= m; ``sizes[-1] == p``.
+    gram (folds, k * p, k * p); cross (folds, k * p, d); weight (folds,); sizes: ``sizes[m]``: number of features of
+    degree <= m; ``sizes[-1] == p``.
     """
 
     gram: Floats
@@ -90,18 +80,7 @@ class Selected:
 
 
 def select_degrees(system: System, candidates: tuple[int, ...]) -> Selected:
-    """Choose the degree of every cell.
-
-    Parameters
-    ----------
-    system : System
-    candidates : tuple of int
-        Degrees to try, increasing; one candidate is no choice.
-
-    Returns
-    -------
-    Selected
-    """
+    """Choose the degree of every cell."""
     k, p = system.n_cells, system.sizes[-1]
     degrees, columns, loss = _best_common(system, candidates)
     if len(candidates) > 1 and k > 1 and degrees[0] > candidates[0]:
@@ -173,22 +152,7 @@ def choose(
 ) -> Choice:
     """Choose the highest degree that held-out folds surely gain by, over none and over the degrees below.
 
-    Parameters
-    ----------
-    gram, cross : ndarray of shape (folds, p, p) and (folds, p, d)
-        Normal equations of one component.
-    sizes : tuple of int
-        ``sizes[m]`` features have degree <= m.
-    rows : float
-        That the component has; no degree is tried that they are too few for.
-    sure : float
-        Standard errors between the folds that it must gain.
-    fixed : int, optional
-        The degree, without choice.
-
-    Returns
-    -------
-    Choice
+    gram, cross (folds, p, p); sizes: ``sizes[m]`` features have degree <= m.
     """
     best, gains = -1, np.zeros(len(gram))
     if fixed is not None:

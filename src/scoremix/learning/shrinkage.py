@@ -25,46 +25,24 @@ from scipy.special import gammaln, multigammaln
 
 from scoremix.arrays import Floats
 
-MOST = 1000.0
-"""Rows that a common value counts for, at most."""
+MOST = 1000.0  # Rows that a common value counts for, at most.
+ROWS = np.geomspace(0.1, MOST, 25)  # Numbers of rows that the common shape may count for.
+ENOUGH_ROWS = 8  # With more rows per parameter of a component the prior changes nothing that matters.
+SURE = 2.0  # Nats by which a number of rows may be less probable than the best one, and still be taken for possible.
+ENOUGH = 10.0  # Rows per dimension with which a component needs no ghosts.
+CATEGORIES = 10  # A column of fewer values is not a measurement that was rounded.
 
-ROWS = np.geomspace(0.1, MOST, 25)
-"""Numbers of rows that the common shape may count for."""
-
-ENOUGH_ROWS = 8
-"""With more rows per parameter of a component the prior changes nothing that matters."""
-
-SURE = 2.0
-"""Nats by which a number of rows may be less probable than the best one, and still be taken for possible."""
-
-ENOUGH = 10.0
-"""Rows per dimension with which a component needs no ghosts."""
-
-CATEGORIES = 10
-"""A column of fewer values is not a measurement that was rounded."""
-
+# What is added to the diagonal of the common shape, relative to it: more where that is not enough.
 SINGULAR = (1e-9, 1e-6, 1e-3)
-"""What is added to the diagonal of the common shape, relative to it: more where that is not enough."""
 
-LEAST_VOLUME = 1e-12
-"""Smallest volume relative to the largest: what is flat has one all the same."""
+LEAST_VOLUME = 1e-12  # Smallest volume relative to the largest: what is flat has one all the same.
 
 
 @dataclass(frozen=True)
 class Ghosts:
     """Rows about the mean of every component that are not there; they fade where the component has enough of its own.
 
-    Attributes
-    ----------
-    kind : {"full", "tied", "diag", "spherical"}
-        Of the covariances.
-    n_features : int
-    variance : float
-        In every direction.
-    mass : float
-        How many.
-    floor : ndarray of shape (d,), optional
-        Least variances, see `rounding`.
+    floor (d,).
     """
 
     kind: str
@@ -104,16 +82,7 @@ class Ghosts:
 class KnownShape:
     """Rows of a known shape, in every component's own volume.
 
-    Attributes
-    ----------
-    kind : {"full", "tied", "diag", "spherical"}
-        Of the covariances.
-    rows : float
-        How many.
-    shape : ndarray
-        Matrix (d, d) for full covariances, variances (d,) for diagonal ones; not used for the others.
-    ghosts : Ghosts, optional
-        Added first.
+    shape (d, d).
     """
 
     kind: str
@@ -143,16 +112,7 @@ class KnownShape:
 
 @dataclass(frozen=True)
 class SharedShape:
-    """Shapes and volumes shrunk towards their common values by empirical Bayes.
-
-    Attributes
-    ----------
-    kind : {"full", "tied", "diag", "spherical"}
-        Of the covariances; one tied covariance stays what it is.
-    n_features : int
-    ghosts : Ghosts, optional
-        Added first.
-    """
+    """Shapes and volumes shrunk towards their common values by empirical Bayes."""
 
     kind: str
     n_features: int

@@ -25,11 +25,8 @@ from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-CHUNK_ROWS = 8192
-"""Rows of a chunk of moments."""
-
-POWER_STEPS, STARTS = 100, 10
-"""Iterations of the power method, and random starts per component."""
+CHUNK_ROWS = 8192  # Rows of a chunk of moments.
+POWER_STEPS, STARTS = 100, 10  # Iterations of the power method, and random starts per component.
 
 
 def large_noise_gradient(mu: Floats, second_moment: Floats, sigma: float, variance: float = 1.0) -> Floats:
@@ -38,16 +35,7 @@ def large_noise_gradient(mu: Floats, second_moment: Floats, sigma: float, varian
     ``4 (|mu|^2 mu - (M - s0 I) mu) / (s0 + sigma^2)^3``, M the second moment of the data without noise. What leads
     across mu is the step of the power method, ``M mu``; along mu the length is kept in check.
 
-    Parameters
-    ----------
-    mu : ndarray of shape (d,)
-    second_moment : ndarray of shape (d, d)
-    sigma, variance : float
-        Noise level; s0.
-
-    Returns
-    -------
-    ndarray of shape (d,)
+    mu (d,); second_moment (d, d) -> (d,).
     """
     excess = power_step(mu, second_moment) - variance * mu
     return np.asarray(4 * (mu @ mu * mu - excess) / (variance + sigma**2) ** 3)
@@ -72,13 +60,7 @@ def em_direction(expected: Expected, student: Student, sigma: float = 0.0) -> Fl
 class Spectrum:
     """Leading directions of the data.
 
-    Attributes
-    ----------
-    mean : ndarray of shape (d,)
-    variances : ndarray of shape (k,)
-        Of the data in the directions, decreasing.
-    axes : ndarray of shape (d, k)
-        Orthonormal columns.
+    mean (d,); variances (k,); axes (d, k).
     """
 
     mean: Floats
@@ -89,24 +71,10 @@ class Spectrum:
 def top_subspace(source: Source, n_directions: int, *, n_threads: int | None = None) -> Spectrum:
     """Directions of the largest variance: up to sampling error they span the means of a mixture about their mean.
 
-    Parameters
-    ----------
-    source : Source
-    n_directions : int
-        Between 0 and d; k - 1 for the means of k components of one spherical covariance.
-    n_threads : int, optional
+    n_directions: between 0 and d; k - 1 for the means of k components of one spherical covariance.
 
-    Returns
-    -------
-    Spectrum
+    ValueError: If there are fewer features than directions.
 
-    Raises
-    ------
-    ValueError
-        If there are fewer features than directions.
-
-    Notes
-    -----
     One pass of cost O(n d^2), then O(d^3).
     """
     d = source.n_features
@@ -154,30 +122,10 @@ def tensor_power(
 ) -> Mixture:
     """Means and weights of spherical Gaussians of one known variance, from three moments: no start, no likelihood.
 
-    Parameters
-    ----------
-    source : Source
-        Of n rows.
-    n_components : int
-        Number of components k, at most d + 1; the means must not lie in an affine space of dimension k - 2.
-    variance : float
-        s0 > 0, of every component.
-    rng : Generator
-        Of the random starts of the power method.
-    n_threads : int, optional
+    variance: s0 > 0, of every component.
 
-    Returns
-    -------
-    Mixture
-        Spherical, of the given variance; means and weights are right up to sampling error: a start for EM.
+    ValueError: If there are too many components, or the data vary too little for their number.
 
-    Raises
-    ------
-    ValueError
-        If there are too many components, or the data vary too little for their number.
-
-    Notes
-    -----
     Two passes of cost O(n d^2) and O(n k (d + k^2)), then O(k^5) for the power method with deflation.
 
     Hsu and Kakade subtract the noise from raw moments and need independent means. Here rows are taken about their mean,
@@ -213,18 +161,7 @@ def tensor_power(
 def decompose(tensor: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Eigenpairs of a symmetric tensor with orthogonal components ``sum_i value_i v_i v_i v_i``.
 
-    Parameters
-    ----------
-    tensor : ndarray of shape (k, k, k)
-        Symmetric.
-    rng : Generator
-
-    Returns
-    -------
-    values : ndarray of shape (k,)
-        In the order in which they were found, positive.
-    vectors : ndarray of shape (k, k)
-        Unit vectors, as rows.
+    tensor (k, k, k) -> values (k,), vectors (k, k).
     """
     k = len(tensor)
     left, values, vectors = tensor.copy(), np.zeros(k), np.zeros((k, k))

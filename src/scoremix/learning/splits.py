@@ -25,40 +25,20 @@ from scoremix.learning.posterior import Batch, Ints, Posterior, batches
 from scoremix.models.covariance import LOG_2PI, Covariance, are_positive
 from scoremix.models.mixture import Mixture
 
-MEMBER = 0.05
-"""Rows of which a component has a smaller share are not looked at."""
-
-FEWEST = 4
-"""A component of fewer rows is not split."""
-
-LEAST_SHARE = 1e-6
-"""Smallest weight of a part, relative to the parent's."""
-
-STEPS = 4
-"""EM steps of the two."""
-
-ROUNDING = 100.0
-"""Rounding errors of a second moment, at most, in units of the precision of the rows."""
-
-FAR = 1e4
-"""Standard deviations beyond which a row is as far as this: a component without width has no fourth moments."""
-
-TURNS, ICA_TURNS = 6, 8
-"""Iterations of the power method and of FastICA."""
+MEMBER = 0.05  # Rows of which a component has a smaller share are not looked at.
+FEWEST = 4  # A component of fewer rows is not split.
+LEAST_SHARE = 1e-6  # Smallest weight of a part, relative to the parent's.
+STEPS = 4  # EM steps of the two.
+ROUNDING = 100.0  # Rounding errors of a second moment, at most, in units of the precision of the rows.
+FAR = 1e4  # Standard deviations beyond which a row is as far as this: a component without width has no fourth moments.
+TURNS, ICA_TURNS = 6, 8  # Iterations of the power method and of FastICA.
 
 
 @dataclass(frozen=True)
 class Splits:
     """The best division found of every component.
 
-    Attributes
-    ----------
-    gain : ndarray of shape (k,)
-        Nats per sample; 0 where a component has too few rows.
-    held_out : ndarray of shape (k,) or None
-        The same by two-fold cross-validation, against one component fitted to the same half.
-    first, second : Mixture
-        The two of every component.
+    gain (k,), nats per sample; 0 where a component has too few rows; held_out (k,).
     """
 
     gain: Floats
@@ -78,29 +58,14 @@ class _Group:
     log_parent: Floats  # log w N of the component
 
 
-_Direction = Callable[[_Group, Floats], Floats]
-"""Coordinates (g, m) of the rows, from masses (g, m)."""
+_Direction = Callable[[_Group, Floats], Floats]  # Coordinates (g, m) of the rows, from masses (g, m).
 
 
 def split_gains(posterior: Posterior, prior: Prior, reg: float, fold: Floats | None = None) -> Splits:
     """Try to split every component.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    prior : Prior
-        Of the covariances of the two.
-    reg : float
-        Added to their variances.
-    fold : ndarray of shape (n,), optional
-        0 or 1 for every row: also return held-out gains.
+    fold (n,), 0 or 1 for every row: also return held-out gains.
 
-    Returns
-    -------
-    Splits
-
-    Notes
-    -----
     O(n d^2) per direction and step, for all components together.
     """
     rows, mixture, k = posterior.rows, posterior.mixture, posterior.mixture.n_components

@@ -73,5 +73,5 @@ class Adam:
         return Adam(self.rate)
 
 
+# Rules by name; each takes a rate.
 RULES: dict[str, Callable[[float], Rule]] = {"gradient": Plain, "scaled": Scaled, "adam": Adam}
-"""Rules by name; each takes a rate."""

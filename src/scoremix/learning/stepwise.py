@@ -14,20 +14,13 @@ from scoremix.arrays import Floats
 from scoremix.learning.em import Expected, maximisation, moved
 from scoremix.models.mixture import Mixture
 
+# Rates fall as the number of batches to this power: between 1/2 and 1, smaller forgets the first batches sooner.
 FORGETTING = 0.7
-"""Rates fall as the number of batches to this power: between 1/2 and 1, smaller forgets the first batches sooner."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """Statistics per unit of weight, about the means of the mixture they belong to.
-
-    Attributes
-    ----------
-    expected : Expected
-        With ``weight == 1``.
-    n_batches : int
-    """
+    """Statistics per unit of weight, about the means of the mixture they belong to."""
 
     expected: Expected
     n_batches: int

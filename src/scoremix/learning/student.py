@@ -16,21 +16,15 @@ from scoremix.arrays import Array, Floats, at_least_in_place, exp_in_place, like
 from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture
 
+# Where a component is far, its responsibility is exp(-600): not 0, yet no denormal numbers, which are slow.
 LOGIT_FLOOR = -600.0
-"""Where a component is far, its responsibility is exp(-600): not 0, yet no denormal numbers, which are slow."""
 
 
 @dataclass(frozen=True)
 class Student:
     """``sum_i w_i N(m_i, variance I)``, whose means (and weights) are learnt.
 
-    Attributes
-    ----------
-    means : ndarray of shape (k, d)
-    weights : ndarray of shape (k,)
-        Positive, summing to 1: ``softmax(logits)``. Where they are fixed, the gradient in the logits is not used.
-    variance : float
-        Known variance s0 > 0 of every component, in squared units of the data.
+    means (k, d); weights (k,); variance: known variance s0 > 0 of every component, in squared units of the data.
     """
 
     means: Floats
@@ -98,15 +92,7 @@ class Level:
 class Noisy:
     """Rows at a level, in coordinates of the span.
 
-    Attributes
-    ----------
-    x, z, y, middle : array of shape (q, n)
-        Rows, noise, ``y = x + sigma z``, posterior means ``m(y)``.
-    shares : array of shape (k, n)
-        Responsibilities.
-    means : array of shape (k, q)
-    signs : array of shape (j, q, n) or None
-        Directions of the sliced objective.
+    x, z, y, middle (q, n); shares (k, n); means (k, q); signs (j, q, n).
     """
 
     x: Array
@@ -123,10 +109,7 @@ def levels_of(
 ) -> tuple[Level, ...]:
     """Prepare a student for noise levels, with a factor each (1 by default).
 
-    Raises
-    ------
-    ValueError
-        If there is no level, or one is too small.
+    ValueError: If there is no level, or one is too small.
     """
     values = np.atleast_1d(np.asarray(sigmas, dtype=np.float64))
     if not len(values) or np.any(values < 0) or (not may_be_zero and np.any(values == 0)):

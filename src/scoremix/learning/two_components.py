@@ -23,33 +23,21 @@ from scoremix.learning.student import Level, Student, levels_of
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
+# Quadrature over the noise: how many standard deviations, and minus the logarithm of the error that is aimed at.
 NODE_REACH, NODE_DIGITS = 7.0, 23.0
-"""Quadrature over the noise: how many standard deviations, and minus the logarithm of the error that is aimed at."""
 
+# Enough for means a hundred standard deviations apart; beyond, only rows halfway between them want more.
 MAX_NODES = 4096
-"""Enough for means a hundred standard deviations apart; beyond, only rows halfway between them want more."""
 
-SATURATED = 18.0
-"""Beyond this argument tanh is 1 up to exp(-36), times what it is multiplied with."""
-
-TILE_NUMBERS = 2**15
-"""Nodes of rows that are worked on at a time: 256 kB, whatever the number of nodes."""
+SATURATED = 18.0  # Beyond this argument tanh is 1 up to exp(-36), times what it is multiplied with.
+TILE_NUMBERS = 2**15  # Nodes of rows that are worked on at a time: 256 kB, whatever the number of nodes.
 
 
 @dataclass(frozen=True)
 class Line:
     """What the rows of a chunk add up to at one level, along the line through the means.
 
-    Attributes
-    ----------
-    loss : float
-        Of ``|h|^2 (2 - T^2) - 2 T a``, noise integrated out.
-    factor : array of shape (n,)
-        Expectation of f, where the loss has the derivative ``(4 - 2 T^2) h - f (y - c)`` in h.
-    along : float
-        Sum of what multiplies h in it: ``4 - 2 T^2``, and f times the noise.
-    turned : float
-        Sum of ``f - 2 T``: derivative in the log odds, but for a factor of -v.
+    factor (n,); turned: sum of ``f - 2 T``: derivative in the log odds, but for a factor of -v.
     """
 
     loss: float
@@ -171,29 +159,9 @@ def exact_sums(
 ) -> ObjectiveSums:
     """Expectation over the noise of an objective of two components, and its exact gradient: one pass over a source.
 
-    Parameters
-    ----------
-    source : Source
-    student : Student
-        Of two components; their weights may differ.
-    sigmas : float or ndarray of shape (l,)
-        Noise levels >= 0 in units of the data; the denoising objective asks for > 0.
-    kind : {"denoising", "implicit"}
-        Both have the same gradient; their losses differ by ``d / sigma^2``.
-    factors : ndarray of shape (l,), optional
-        Of the levels; 1 by default.
-    n_threads : int, optional
+    sigmas (l,), noise levels >= 0 in units of the data; the denoising objective asks for > 0; factors (l,).
 
-    Returns
-    -------
-    ObjectiveSums
-        At a cost of O(n d), and O(n) tangents per level and node, of which there are about 20, more where
-        ``sigma |m_1 - m_2|`` is large against v.
-
-    Raises
-    ------
-    ValueError
-        If the student has not two components, there is no level, or one is too small.
+    ValueError: If the student has not two components, there is no level, or one is too small.
     """
     if len(student.means) != 2:
         raise ValueError(f"Noise is integrated out for two components, not for {len(student.means)}.")

@@ -17,37 +17,16 @@ from numpy.typing import NDArray
 from scoremix.arrays import Floats, product
 from scoremix.models.cells import SoftCells, neighbour_order
 
-OVER_COVER = (0.4, 0.55, 0.75, 1.0, 1.4)
-"""Radii tried for over-covering, finest first."""
-
-UNCOVERED = 0.02
-"""Share of the denoised points that over-covering may miss."""
-
-MAX_CELLS = 300
-"""Soft cells of one level, at most (their regression is one joint system)."""
+OVER_COVER = (0.4, 0.55, 0.75, 1.0, 1.4)  # Radii tried for over-covering, finest first.
+UNCOVERED = 0.02  # Share of the denoised points that over-covering may miss.
+MAX_CELLS = 300  # Soft cells of one level, at most (their regression is one joint system).
 
 
 def cover(points: Floats, radius: float, min_count: int) -> tuple[Floats, int]:
     """Cover points greedily by balls.
 
-    Parameters
-    ----------
-    points : ndarray of shape (m, d)
-        Denoised points.
-    radius : float
-        Radius of a ball; what lies within two radii of a chosen point is covered.
-    min_count : int
-        Stop when no ball holds so many uncovered points.
+    points (m, d) -> centers (k, d).
 
-    Returns
-    -------
-    centers : ndarray of shape (k, d)
-        Means of the balls, in the order they were chosen, at least one.
-    n_left : int
-        Number of points left uncovered.
-
-    Notes
-    -----
     O(m^2 d) time, m^2 bytes. GKL Algorithm 2.
     """
     m = len(points)
@@ -87,14 +66,7 @@ def over_cover(points: Floats, scale: float, max_cells: int = MAX_CELLS) -> Soft
     Takes the finest of the radii ``OVER_COVER * scale`` that needs at most `max_cells` balls and leaves at most 2 %
     of the points uncovered beyond what the coarsest leaves (those are outliers).
 
-    Parameters
-    ----------
-    points : ndarray of shape (m, d)
-        Denoised points of the level above.
-    scale : float
-        Standard deviation s of the noise at that level.
-    max_cells : int
-        Most cells.
+    points (m, d).
     """
     slack, tried = UNCOVERED * len(points), []
     for factor in OVER_COVER:
@@ -117,18 +89,7 @@ def refine(cells: SoftCells, noisy: list[Floats], variance: float) -> SoftCells:
     The sums of a step are averaged with those of the steps before it (weights 1/i after the first half), so that the
     noise of a batch averages out while the cells still move.
 
-    Parameters
-    ----------
-    cells : SoftCells
-    noisy : list of ndarray of shape (d, m)
-        Batches of samples of the level, fresh noise in each.
-    variance : float
-        Variance of the noise at the level.
-
-    Returns
-    -------
-    SoftCells
-        Cells whose share fell below 1e-4 of the data are dropped.
+    noisy (d, m).
     """
     burn_in = len(noisy) // 2
     mass, first = np.zeros(len(cells.centers)), np.zeros_like(cells.centers)

@@ -32,32 +32,23 @@ from scoremix.arrays import (
     to_numpy,
 )
 
-DENSE_CELLS = 24
-"""Up to this many soft cells every row meets every cell in one block."""
+DENSE_CELLS = 24  # Up to this many soft cells every row meets every cell in one block.
+BLOCK_ROWS = 384  # Neighbouring cells are joined until a block has this many rows: fewer would be all overhead.
 
-BLOCK_ROWS = 384
-"""Neighbouring cells are joined until a block has this many rows: fewer would be all overhead."""
-
+# Cells that weigh less than exp(-7), a thousandth, of the heaviest at a point weigh nothing there. That much is
+# subtracted from all, so that the weights stay continuous.
 LOGIT_CUT = -7.0
-"""Cells that weigh less than exp(-7), a thousandth, of the heaviest at a point weigh nothing there. That much is
-subtracted from all, so that the weights stay continuous."""
 
+# Where nothing is cut, far cells weigh exp(-600): not 0, yet no denormal numbers (these take twenty times as long).
 LOGIT_FLOOR = -600.0
-"""Where nothing is cut, far cells weigh exp(-600): not 0, yet no denormal numbers (these take twenty times as long)."""
 
 
 @dataclass(frozen=True)
 class Block:
     """Rows ``start..stop`` of the ordered points, and the cells that are active there.
 
-    Attributes
-    ----------
-    start, stop : int
-        Range in the ordered points.
-    cells : ndarray of shape (a,)
-        Indices of the active cells.
-    weight : array of shape (a, stop - start) or None
-        Weights of these cells, summing to 1 over the cells; None for one cell of weight 1.
+    cells (a,); weight (a, stop - start), weights of these cells, summing to 1 over the cells; None for one cell of
+    weight 1.
     """
 
     start: int
@@ -107,11 +98,7 @@ class Cells(Protocol):
 class Voronoi:
     """Hard cells: every point belongs to the nearest centre (GKL Algorithm 1).
 
-    Attributes
-    ----------
-    centers : ndarray of shape (k, d)
-    weights : ndarray of shape (k,)
-        Share of the points in every cell.
+    centers (k, d); weights (k,).
     """
 
     centers: Floats
@@ -146,12 +133,7 @@ class Voronoi:
 class SoftCells:
     """Soft cells: responsibilities of Gaussians of equal, known variance about the centres.
 
-    Attributes
-    ----------
-    centers : ndarray of shape (k, d)
-        In an order in which neighbours are near in space (see `neighbour_order`).
-    weights : ndarray of shape (k,)
-        Positive, summing to 1.
+    centers (k, d); weights (k,).
     """
 
     centers: Floats

@@ -28,11 +28,10 @@ from scoremix.models.joint import itemsize_of, normalise
 from scoremix.models.mixture import Mixture
 from scoremix.models.piecewise import clip_to_ball
 
+# Responsibilities below this add nothing: far below the accuracy of any fit, and most pairs of point and component.
 SILENT = 1e-6
-"""Responsibilities below this add nothing: far below the accuracy of any fit, and most pairs of point and component."""
 
-TRUST = 3.0
-"""Standard deviations beyond ``sqrt(d)``, the typical length of u, that polynomials are trusted."""
+TRUST = 3.0  # Standard deviations beyond ``sqrt(d)``, the typical length of u, that polynomials are trusted.
 
 
 def trust_radius(n_features: int) -> float:
@@ -44,12 +43,7 @@ def trust_radius(n_features: int) -> float:
 class Whitening:
     """Inverse symmetric roots of the covariances of all components, at any noise level.
 
-    Attributes
-    ----------
-    variances : ndarray of shape (k, d)
-        Eigenvalues.
-    axes : ndarray of shape (k, d, d)
-        Eigenvectors, as columns.
+    variances (k, d); axes (k, d, d).
     """
 
     variances: Floats
@@ -75,18 +69,8 @@ class Whitening:
 class CorrectedMixture:
     """Score at one noise level: a mixture in closed form plus a gated polynomial residual.
 
-    Attributes
-    ----------
-    base : Mixture
-        Of the data without noise; k components in d dimensions.
-    features : Hermite
-        Up to the largest degree of any component.
-    coef : ndarray of shape (k, p, d)
-        Coefficients in local coordinates, 0 above the degree of a component.
-    degrees : ndarray of shape (k,)
-        Degree of every component's polynomial, -1 where it has none.
-    noise_scale : float
-        Standard deviation sigma0 of the noise that the data carry; 0 where that is not known.
+    coef (k, p, d), coefficients in local coordinates, 0 above the degree of a component; degrees (k,); noise_scale:
+    standard deviation sigma0 of the noise that the data carry; 0 where that is not known.
     """
 
     base: Mixture
@@ -112,19 +96,8 @@ class CorrectedMixture:
     def score(self, y: Array, sigma: Array | float) -> Array:
         """Gradient of the log density of the noisy data.
 
-        Parameters
-        ----------
-        y : array of shape (d, n)
-            Points, feature major.
-        sigma : float or array of shape (n,)
-            Noise level, >= 0; the one that the coefficients were learnt at, or near it.
+        y (d, n); sigma (n,), noise level, >= 0; the one that the coefficients were learnt at, or near it -> (d, n).
 
-        Returns
-        -------
-        array of shape (d, n)
-
-        Notes
-        -----
         Cost of the base, O(n k d^2) at most, and O(m d (d + p)) for the m pairs of a point and a corrected component
         whose responsibility is not silent.
         """

@@ -33,8 +33,7 @@ from scoremix.features import complete_packed, packed_size
 
 LOG_2PI = float(np.log(2 * np.pi))
 
-WIDE = 24
-"""From so many columns on a call per triangular matrix is worth the operations that it saves."""
+WIDE = 24  # From so many columns on a call per triangular matrix is worth the operations that it saves.
 
 
 class Covariance(Protocol):
@@ -200,9 +199,7 @@ def _log_dets(matrices: Floats) -> Floats:
 class Full:
     """One covariance matrix per component.
 
-    Attributes
-    ----------
-    values : ndarray of shape (k, d, d)
+    values (k, d, d).
     """
 
     values: Floats
@@ -355,9 +352,7 @@ class Full:
 class Tied:
     """One covariance matrix for all components.
 
-    Attributes
-    ----------
-    values : ndarray of shape (d, d)
+    values (d, d).
     """
 
     values: Floats
@@ -472,9 +467,7 @@ class Tied:
 class Diagonal:
     """One variance per component and column.
 
-    Attributes
-    ----------
-    values : ndarray of shape (k, d)
+    values (k, d).
     """
 
     values: Floats
@@ -580,11 +573,7 @@ class Diagonal:
 class Spherical:
     """One variance per component.
 
-    Attributes
-    ----------
-    values : ndarray of shape (k,)
-    n_features : int
-        Dimension d: the shape of `values` does not tell it.
+    values (k,).
     """
 
     values: Floats
@@ -700,13 +689,7 @@ def linear_features(x: Array, frame: Floats, n_sums: int) -> Array:
 def covariance_of(kind: str, values: Floats, n_features: int) -> Covariance:
     """Covariances of a kind from their values, in scikit-learn's shapes.
 
-    Parameters
-    ----------
-    kind : {"full", "tied", "diag", "spherical"}
-    values : ndarray
-        Of shape (k, d, d), (d, d), (k, d) or (k,).
-    n_features : int
-        Dimension d.
+    values (k, d, d).
     """
     values = np.asarray(values, dtype=np.float64)
     if kind == "spherical":

@@ -32,28 +32,21 @@ from scoremix.arrays import (
 from scoremix.models.cells import Voronoi
 from scoremix.models.covariance import LOG_2PI, Covariance, Full, linear_features
 
+# Rounding that products of coordinates may cause in a logarithm, by bytes of a number; beyond it frames are added.
 TOLERANCE = {8: 1e-11, 4: 1e-3}
-"""Rounding that products of coordinates may cause in a logarithm, by bytes of a number; beyond it frames are added."""
 
+# Up to 8 components the stacked factors are faster in 4 dimensions per component and more.
 FEW_COMPONENTS, LARGE_DIMENSION = 8, 4
-"""Up to 8 components the stacked factors are faster in 4 dimensions per component and more."""
 
+# Relative logarithms are cut here: exp of less is a denormal number, which makes products a hundred times slower.
 LOGIT_FLOOR = {8: -600.0, 4: -60.0}
-"""Relative logarithms are cut here: exp of less is a denormal number, which makes products a hundred times slower."""
 
 
 @dataclass(frozen=True)
 class Part:
     """Some of the points that were asked for.
 
-    Attributes
-    ----------
-    order : array of int or None
-        Which points (None: all, as they came).
-    frame : int
-    phi : array of shape (p, n)
-        Features of the points about the frame: 1, the points, and their products where these were needed.
-    log_joint : array of shape (k, n)
+    order: which points (None: all, as they came); phi (p, n); log_joint (k, n).
     """
 
     order: Array | None
@@ -65,14 +58,7 @@ class Part:
 class Joint:
     """Everything about a mixture that can be computed before its points are seen.
 
-    Parameters
-    ----------
-    weights : ndarray of shape (k,)
-        Positive.
-    means : ndarray of shape (k, d)
-    covariance : Covariance
-    itemsize : {4, 8}
-        Bytes of the numbers of the points.
+    weights (k,); means (k, d).
     """
 
     def __init__(self, weights: Floats, means: Floats, covariance: Covariance, itemsize: int = 8) -> None:
@@ -165,13 +151,7 @@ def itemsize_of(x: Array) -> int:
 def normalise(log_joint: Array) -> tuple[Array, Array, Array]:
     """Turn ``log w_k N_k`` into unnormalised responsibilities, in place.
 
-    Returns
-    -------
-    relative : array of shape (k, n)
-        ``exp(log_joint - max)``.
-    total : array of shape (n,)
-        Their sums: responsibilities are ``relative / total``.
-    log_density : array of shape (n,)
+    Returns relative (k, n), total (n,), log_density (n,).
     """
     xp = namespace(log_joint)
     top = xp.max(log_joint, axis=0)

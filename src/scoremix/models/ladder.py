@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, to_numpy
 from scoremix.models.subspace import Subspace
 
-CHUNK_ROWS = 8192
-"""Rows evaluated at a time: memory stays bounded whatever is asked."""
+CHUNK_ROWS = 8192  # Rows evaluated at a time: memory stays bounded whatever is asked.
 
 
 class Level(Protocol):

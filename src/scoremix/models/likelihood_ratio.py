@@ -38,28 +38,16 @@ from scoremix.models.cells import Block, Partition
 from scoremix.models.corrected import Whitening, trust_radius
 from scoremix.models.piecewise import clip_to_ball
 
+# Variances are at least so much times the largest: a direction without any is still a direction of a Gaussian.
 THINNEST = 1e-9
-"""Variances are at least so much times the largest: a direction without any is still a direction of a Gaussian."""
 
 
 @dataclass(frozen=True)
 class LikelihoodRatio:
     """Hard cells: the common refinement of a partition by means and one by covariances.
 
-    Attributes
-    ----------
-    means : ndarray of shape (a, d)
-        Candidate means.
-    groups : ndarray of shape (a,)
-        Group of each, 0 .. g - 1.
-    covariances : ndarray of shape (b, d, d)
-        Candidate covariances of the data without noise, positive semidefinite.
-    kinds : ndarray of shape (b,)
-        Kind of each, 0 .. h - 1.
-    basis : ndarray of shape (d, r)
-        Orthonormal axes of the subspace in which means are compared.
-    weights : ndarray of shape (g h,)
-        Share of the points in every cell; cell ``i h + j`` is group i and kind j.
+    means (a, d); groups (a,), group of each, 0; covariances (b, d, d); kinds (b,), kind of each, 0; basis (d, r);
+    weights (g h,).
     """
 
     means: Floats
@@ -143,18 +131,8 @@ def _whitening(covariances: Floats) -> Whitening:
 class PiecewiseScore:
     """Score at one noise level: a polynomial per cell about the linear score of the cell.
 
-    Attributes
-    ----------
-    cells : LikelihoodRatio
-        k cells in d dimensions.
-    features : Hermite
-        Up to the largest degree of any cell.
-    coef : ndarray of shape (k, p, d)
-        Coefficients in the local coordinates of the cells, 0 above the degree of a cell.
-    degrees : ndarray of shape (k,)
-        Degree of every cell.
-    noise_scale : float
-        Standard deviation of isotropic noise that the data are known to carry; 0 where none is.
+    coef (k, p, d), coefficients in the local coordinates of the cells, 0 above the degree of a cell; degrees (k,);
+    noise_scale: standard deviation of isotropic noise that the data are known to carry; 0 where none is.
     """
 
     cells: LikelihoodRatio
@@ -176,19 +154,8 @@ class PiecewiseScore:
     def score(self, y: Array, sigma: Array | float) -> Array:
         """Gradient of the log density of the noisy data.
 
-        Parameters
-        ----------
-        y : array of shape (d, n)
-            Points, feature major.
-        sigma : float or array of shape (n,)
-            Noise level, > 0; the one that the coefficients were learnt at, or near it.
+        y (d, n); sigma (n,), noise level, > 0; the one that the coefficients were learnt at, or near it -> (d, n).
 
-        Returns
-        -------
-        array of shape (d, n)
-
-        Notes
-        -----
         O(n (b d^2 + d p)), b the number of candidate covariances.
         """
         xp, noise = namespace(y), sigma**2
@@ -214,22 +181,7 @@ def local_design(
 ) -> tuple[Array, Array]:
     """Local coordinates of points of one cell, and its polynomial features where these are trusted.
 
-    Parameters
-    ----------
-    cells : LikelihoodRatio
-    features : Hermite
-    cell : int
-        Its index.
-    y : array of shape (d, n)
-        Points.
-    noise : float or array of shape (n,)
-        Variance of the noise in them.
-
-    Returns
-    -------
-    u : array of shape (d, n)
-    matrix : array of shape (p, n)
-        Features of u clipped to the trust radius.
+    y (d, n); noise (n,) -> u (d, n), matrix (p, n).
     """
     u = cells.whitening.apply(cell, y - like(cells.centers[cell], y)[:, None], noise)
     inside = u * 1.0

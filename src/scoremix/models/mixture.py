@@ -21,24 +21,17 @@ from scoremix.arrays import Array, Floats, indices_like, like, namespace, produc
 from scoremix.models.covariance import Covariance, shrinkage
 from scoremix.models.joint import Joint, Part, itemsize_of, normalise
 
-CHUNK_MEGABYTES = 8
-"""Temporaries of one chunk of points."""
+CHUNK_MEGABYTES = 8  # Temporaries of one chunk of points.
 
+# The smallest positive number: weights of less are 0, and have a logarithm only here.
 LEAST_WEIGHT = float(np.finfo(np.float64).smallest_subnormal)
-"""The smallest positive number: weights of less are 0, and have a logarithm only here."""
 
 
 @dataclass(frozen=True)
 class Mixture:
     """``sum_k w_k N(m_k, S_k)``.
 
-    Attributes
-    ----------
-    weights : ndarray of shape (k,)
-        At least 0, summing to 1. A component of weight 0 is not asked: it has no part in any density.
-    means : ndarray of shape (k, d)
-    covariance : Covariance
-        `Full`, `Tied`, `Diagonal` or `Spherical`.
+    weights (k,); means (k, d).
     """
 
     weights: Floats
@@ -134,11 +127,7 @@ class Mixture:
     def score(self, y: Array, sigma: float | Floats = 0.0) -> Array:
         """Gradient of the log density at noise level sigma, shape (n, d).
 
-        Parameters
-        ----------
-        y : array of shape (n, d)
-        sigma : float or ndarray of shape (n,)
-            Standard deviation of the noise added to the data. One level costs O(n k p); one per row O(n k d^2).
+        y (n, d); sigma (n,).
         """
         sigma = np.asarray(sigma, dtype=np.float64)
         if len(self._support) < self.n_components:
@@ -217,16 +206,7 @@ class Mixture:
     def conditional(self, columns: NDArray[np.intp], values: Floats) -> Mixture:
         """The mixture of the other columns, given the values of some.
 
-        Parameters
-        ----------
-        columns : ndarray of int, shape (m,)
-            Given columns, m < d.
-        values : ndarray of shape (m,)
-
-        Returns
-        -------
-        Mixture
-            Of d - m columns, in their order; a `Full` or `Tied` mixture stays one.
+        columns (m,), given columns, m < d; values (m,).
         """
         columns = np.asarray(columns, dtype=np.intp)
         rest = np.setdiff1d(np.arange(self.n_features), columns)

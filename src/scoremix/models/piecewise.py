@@ -23,8 +23,7 @@ from scoremix.arrays import Array, Floats, at_least_in_place, like, namespace, p
 from scoremix.features import Hermite
 from scoremix.models.cells import Block, Cells, Partition
 
-TRUST_RADIUS = 4.5
-"""Local coordinates are clipped to this many standard deviations of the noise."""
+TRUST_RADIUS = 4.5  # Local coordinates are clipped to this many standard deviations of the noise.
 
 
 def design(
@@ -32,23 +31,7 @@ def design(
 ) -> Iterator[tuple[Block, Array]]:
     """Walk the blocks of the design matrix: points sorted by cell, one row per active cell and feature.
 
-    Parameters
-    ----------
-    cells, partition
-        The cells, and how they cut up y.
-    features : Hermite
-    y : array of shape (d, n)
-        Points, arranged as the partition says.
-    scale : float or array of shape (n,)
-        Standard deviation s of the noise in y.
-    room : int
-        Rows left free at the end of every matrix, for the targets of a regression.
-
-    Yields
-    ------
-    block : Block
-    matrix : array of shape (a p + room, points)
-        Feature j of the i-th active cell, times the weight of the cell, in row ``i p + j``.
+    y (d, n); scale (n,) -> matrix (a p + room, points).
     """
     xp, scaled, p = namespace(y), y / scale, features.sizes[-1]
     for block in partition.blocks:
@@ -79,18 +62,7 @@ def clip_to_ball(u: Array, radius: float) -> None:
 class PiecewisePolynomial:
     """Posterior mean at one noise level, in the coordinates of the frame.
 
-    Attributes
-    ----------
-    cells : Cells
-        Voronoi or SoftCells with k centres.
-    features : Hermite
-        Up to the largest degree of any cell.
-    coef : ndarray of shape (k, p, d)
-        Coefficients, 0 above the degree of a cell.
-    degrees : ndarray of shape (k,)
-        Degree chosen in every cell.
-    noise_scale : float
-        Standard deviation sigma0 of the noise in the data.
+    coef (k, p, d), coefficients, 0 above the degree of a cell; degrees (k,).
     """
 
     cells: Cells

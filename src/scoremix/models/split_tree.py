@@ -27,18 +27,7 @@ Labels = NDArray[np.integer[Any]]
 class SplitTree:
     """Cells at every noise level, with parents; lists run over the L levels, from the highest noise down.
 
-    Parameters
-    ----------
-    sigmas : ndarray of shape (L,)
-        Noise levels, decreasing.
-    centers : list of ndarray of shape (k_i, d)
-        Centres of the cells.
-    weights : list of ndarray of shape (k_i,)
-        Their shares of the points.
-    parents : list of ndarray of shape (k_i,)
-        Index of each cell's parent at the level above; empty at the top.
-    outcomes : list of ndarray of shape (k_i, n_cells)
-        Which shares of a cell end in which final cell; rows sum to 1.
+    centers (k_i, d); weights (k_i,); parents (k_i,); outcomes (k_i, n_cells).
     """
 
     sigmas: Floats
@@ -51,19 +40,7 @@ class SplitTree:
     def of(cls, ladder: Ladder, label: Callable[[Floats], Labels], n_cells: int) -> Self:
         """Link the cells of a ladder.
 
-        Parameters
-        ----------
-        ladder : Ladder
-            Models by decreasing noise level.
-        label : callable
-            ``label(points)`` says in which final cell points lie, 0 <= label < n_cells.
-        n_cells : int
-            Number of final cells.
-
-        Returns
-        -------
-        SplitTree
-            The tree; a cell without children has its own label as outcome.
+        label: ``label(points)`` says in which final cell points lie, 0 <= label < n_cells.
         """
         sigmas = np.asarray(ladder.sigmas)
         centers = [np.asarray(ladder.centers(level)) for level in range(len(sigmas))]

@@ -16,23 +16,15 @@ import numpy as np
 
 from scoremix.arrays import Array, Floats, like, product
 
+# Up to this dimension every direction is kept: a weak one left out costs more than an idle one kept.
 SMALL_DIMENSION = 5
-"""Up to this dimension every direction is kept: a weak one left out costs more than an idle one kept."""
 
 
 @dataclass(frozen=True)
 class Subspace:
     """An affine subspace with orthonormal axes, and the noise around it.
 
-    Attributes
-    ----------
-    mean : ndarray of shape (d,)
-    basis : ndarray of shape (d, r)
-        Orthonormal columns.
-    variances : ndarray of shape (r,)
-        Variance of the data along each axis.
-    noise_scale : float
-        Standard deviation of the data in every direction of the complement.
+    mean (d,); basis (d, r); variances (r,).
     """
 
     mean: Floats
@@ -104,24 +96,7 @@ def leading_subspace(
 ) -> Subspace:
     """Choose the subspace that noise alone does not explain.
 
-    Parameters
-    ----------
-    mean, covariance : ndarray of shape (d,) and (d, d)
-        Moments of the data.
-    effective_rows : float
-        Number of rows behind them.
-    noise_scale : float
-        Standard deviation sigma0 of the isotropic noise in the data.
-    rank : int, optional
-        Dimension of the subspace; by default d where that is at most 5, else the number of eigenvalues, from the
-        largest on, above the `noise_edge` of the directions that are left, at least 1.
-    anchor : ndarray of shape (d,), optional
-        A sample. Axes are defined up to sign; they are turned so that its coordinates are not negative, so that the
-        frame turns with the data. Without it, they keep the signs of the eigensolver.
-
-    Returns
-    -------
-    Subspace
+    mean, covariance (d,); anchor (d,).
     """
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]

@@ -18,19 +18,10 @@ from scoremix.paths import FilePath, existing_file
 class Columns:
     """Names and units of a model's columns: what was subtracted and divided before the fit, undone after it.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Column names, d of them, in the model's order.
-    location : sequence of float
-        What was subtracted from each column, in the column's unit.
-    scale : sequence of float
-        What each column was then divided by, in the column's unit; positive.
+    location: what was subtracted from each column, in the column's unit; scale: what each column was then divided by,
+    in the column's unit; positive.
 
-    Raises
-    ------
-    ValueError
-        If the three lengths differ, or a scale is not a positive number.
+    ValueError: If the three lengths differ, or a scale is not a positive number.
     """
 
     names: tuple[str, ...]
@@ -58,15 +49,7 @@ class Columns:
     def plain(cls, names: Sequence[str]) -> Self:
         """Return columns used in their own units.
 
-        Parameters
-        ----------
-        names : sequence of str
-            Column names.
-
-        Returns
-        -------
-        Columns
-            With location 0 and scale 1.
+        Returns with location 0 and scale 1.
         """
         return cls(tuple(names), (0.0,) * len(names), (1.0,) * len(names))
 
@@ -74,22 +57,9 @@ class Columns:
     def standardizing(cls, names: Sequence[str], array: Floats) -> Self:
         """Return columns that `encode` turns into mean 0 and standard deviation 1.
 
-        Parameters
-        ----------
-        names : sequence of str
-            Column names.
-        array : ndarray of shape (n, d)
-            The data that give the means and the standard deviations.
+        array (n, d).
 
-        Returns
-        -------
-        Columns
-            Means as location, standard deviations as scale.
-
-        Raises
-        ------
-        ValueError
-            If a column is constant; the message names it.
+        ValueError: If a column is constant; the message names it.
         """
         location, scale = array.mean(axis=0), array.std(axis=0)
         for name, column in zip(names, array.T, strict=True):
@@ -105,60 +75,27 @@ class Columns:
     def encode(self, array: ArrayLike) -> Floats:
         """Turn rows in the columns' units into rows in the model's units.
 
-        Parameters
-        ----------
-        array : array-like of shape (n, d)
-            Rows in the columns' own units.
+        array (n, d), rows in the columns' own units -> (n, d).
 
-        Returns
-        -------
-        ndarray of shape (n, d)
-            ``(array - location) / scale``, a new array.
-
-        Raises
-        ------
-        ValueError
-            If the number of columns is not d.
+        ValueError: If the number of columns is not d.
         """
         return np.asarray((self._checked(array) - self.location) / self.scale)
 
     def decode(self, array: ArrayLike) -> Floats:
         """Turn rows in the model's units into rows in the columns' units: the inverse of `encode`.
 
-        Parameters
-        ----------
-        array : array-like of shape (n, d)
-            Rows in the model's units.
+        array (n, d), rows in the model's units -> (n, d).
 
-        Returns
-        -------
-        ndarray of shape (n, d)
-            ``array * scale + location``, a new array.
-
-        Raises
-        ------
-        ValueError
-            If the number of columns is not d.
+        ValueError: If the number of columns is not d.
         """
         return np.asarray(self._checked(array) * self.scale + self.location)
 
     def read(self, path: FilePath) -> Floats:
         """Read these columns from a file, by name, or by position if the file or the model has no names.
 
-        Parameters
-        ----------
-        path : str or path-like
-            A file that `scoremix.samples.files.read_table` reads; it may have further columns.
+        Returns (n, d), rows in the columns' own units.
 
-        Returns
-        -------
-        ndarray of shape (n, d)
-            Rows in the columns' own units.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            As ``read_table``; without names, the file must have exactly d columns.
+        FileNotFoundError, ValueError: As ``read_table``; without names, the file must have exactly d columns.
         """
         # Here and not above: these need PyArrow, and a fit to arrays does not.
         from scoremix.samples.files import read_table, table_ending

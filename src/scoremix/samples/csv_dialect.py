@@ -11,17 +11,15 @@ import re
 from dataclasses import dataclass
 from itertools import islice
 
-SAMPLE = 2**22
-"""Bytes that are enough for the names and the first rows."""
-
-ROWS = 100
-"""Rows that are looked at, below the first."""
+SAMPLE = 2**22  # Bytes that are enough for the names and the first rows.
+ROWS = 100  # Rows that are looked at, below the first.
 
 DELIMITERS = ",;\t|"
 
+# Encodings by the marks that files begin with.
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-"""Encodings by the marks that files begin with."""
 
+# What files are that begin otherwise than text.
 OTHERS = {
     b"\x1f\x8b": "compressed: let its name end in .csv.gz",
     b"BZh": "compressed: let its name end in .csv.bz2",
@@ -29,26 +27,14 @@ OTHERS = {
     b"PK\x03\x04": "a spreadsheet or a ZIP archive: export it as CSV",
     b"PAR1": "a Parquet file: let its name end in .parquet",
 }
-"""What files are that begin otherwise than text."""
 
+# The line by which spreadsheets say the delimiter.
 SEPARATOR = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?[ \t]*(\r\n|\r|\n|$)', re.IGNORECASE)
-"""The line by which spreadsheets say the delimiter."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is to be read.
-
-    Attributes
-    ----------
-    encoding, delimiter : str
-    first : list of str
-        Entries of the first row.
-    has_names : bool
-        Whether these are names.
-    skip : int
-        Lines above the first row of numbers.
-    """
+    """How a CSV file is to be read."""
 
     encoding: str
     delimiter: str
@@ -60,19 +46,7 @@ class Dialect:
 def dialect_of(sample: bytes) -> Dialect:
     """Find out how a file is written.
 
-    Parameters
-    ----------
-    sample : bytes
-        The whole file, or its first `SAMPLE` bytes.
-
-    Returns
-    -------
-    Dialect
-
-    Raises
-    ------
-    ValueError
-        If it is no text, or nothing but blanks parts its columns; the message says so.
+    ValueError: If it is no text, or nothing but blanks parts its columns; the message says so.
     """
     encoding, text = _decoded(sample)
     above, given = 0, SEPARATOR.match(text)

@@ -36,14 +36,7 @@ CHOOSE_COLUMNS = "choose columns of numbers (columns=..., on the command line --
 class Format:
     """How to read and write one kind of file.
 
-    Parameters
-    ----------
-    names : callable
-        ``names(path)``: names of the columns, in the file's order.
-    load : callable
-        ``load(path, positions)``: the columns at these positions as an array of shape (n, d).
-    save : callable
-        ``save(path, names, array)``.
+    load (path, positions); save (path, names, array).
     """
 
     names: Callable[[Path], list[str]]
@@ -52,18 +45,7 @@ class Format:
 
 
 def default_names(n_columns: int) -> list[str]:
-    """Return the names x0, x1, ... of columns that have none.
-
-    Parameters
-    ----------
-    n_columns : int
-        Number of columns.
-
-    Returns
-    -------
-    list of str
-        The names.
-    """
+    """Return the names x0, x1, ... of columns that have none."""
     return [f"x{index}" for index in range(n_columns)]
 
 
@@ -79,11 +61,10 @@ def _reading(path: Path, label: str) -> Iterator[None]:
 
 # CSV --------------------------------------------------------------------------------------------------------
 
+# What follows .csv in a name, and how PyArrow calls it.
 COMPRESSIONS = {"": None, ".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
-"""What follows .csv in a name, and how PyArrow calls it."""
 
-THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"
-"""What may be either a decimal comma or commas between thousands."""
+THOUSANDS = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+\s*$"  # What may be either a decimal comma or commas between thousands.
 
 
 class _NotANumberError(ValueError):

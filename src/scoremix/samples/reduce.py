@@ -28,8 +28,7 @@ from threadpoolctl import ThreadpoolController
 
 from scoremix.samples.source import Chunk, Source
 
-FEW_CHUNKS = 64
-"""With this many chunks a thread that waits for the last one hardly matters."""
+FEW_CHUNKS = 64  # With this many chunks a thread that waits for the last one hardly matters.
 
 
 class Additive(Protocol):
@@ -134,24 +133,7 @@ def _keep_freed_memory() -> None:
 
 
 def accumulate(statistic: Callable[[Chunk], S], source: Source, *, chunk_rows: int, n_threads: int | None = None) -> S:
-    """Add up `statistic` over all chunks of `source`.
-
-    Parameters
-    ----------
-    statistic : callable
-        Takes a `Chunk`, returns an additive value; must not change its input.
-    source : Source
-        Where the rows come from; at least one row.
-    chunk_rows : int
-        Most rows per chunk.
-    n_threads : int, optional
-        Threads over chunks; `available_threads` by default. No more than there are chunks are started.
-
-    Returns
-    -------
-    additive
-        The sum, in the order of the rows.
-    """
+    """Add up `statistic` over all chunks of `source`."""
     _keep_freed_memory()
     n_chunks, chunk_rows = even_chunks(source.n_rows, chunk_rows)
     threads = max(1, min(n_threads or available_threads(), n_chunks)) if n_chunks > 1 else 1

@@ -21,14 +21,7 @@ from scoremix.arrays import Array, as_floating, indices_like, is_foreign, like, 
 class Chunk:
     """Consecutive rows of a source.
 
-    Attributes
-    ----------
-    start : int
-        Row number of the first row.
-    x : array of shape (n, d)
-        The samples, floating.
-    weight : array of shape (n,) or None
-        Their weights; None where all are 1.
+    x (n, d); weight (n,), their weights; None where all are 1.
     """
 
     start: int
@@ -66,19 +59,9 @@ class Source(Protocol):
 class ArraySource:
     """Samples in memory, in a memory map or on a device.
 
-    Parameters
-    ----------
-    x : array of shape (n, d)
-        Any array-API array; NumPy memory maps are read chunk by chunk.
-    weight : array of shape (n,), optional
-        Non-negative weights.
-    rows : ndarray of int, optional
-        The rows that count, in increasing order; all by default. `weight` is of these.
+    x (n, d); weight (n,).
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or a weight is negative, not finite, or all are zero.
+    ValueError: If the shapes do not fit, or a weight is negative, not finite, or all are zero.
     """
 
     def __init__(self, x: Array, weight: Array | None = None, rows: NDArray[np.intp] | None = None) -> None:
@@ -134,13 +117,7 @@ class ArraySource:
 class Mapped:
     """A source whose rows are mapped as they are read.
 
-    Attributes
-    ----------
-    source : Source
-    n_features : int
-        Number of columns of the mapped rows.
-    function : callable
-        Maps rows of shape (n, d) to (n, n_features), row by row.
+    function (n, d).
     """
 
     source: Source
@@ -165,10 +142,7 @@ class Mapped:
 def checked_weight(weight: Array, n_rows: int) -> NDArray[np.float64]:
     """Weights as NumPy numbers: they are few beside the samples, and are only read in slices.
 
-    Raises
-    ------
-    ValueError
-        If there is not one per row, one is negative or not finite, or all are zero.
+    ValueError: If there is not one per row, one is negative or not finite, or all are zero.
     """
     w = np.asarray(to_numpy(weight) if is_foreign(weight) else weight, dtype=np.float64)
     if w.shape != (n_rows,):

@@ -17,8 +17,7 @@ import numpy as np
 from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.sampling.reverse import Denoiser
 
-STEP = 1e-3
-"""Step of central differences, in units of sigma."""
+STEP = 1e-3  # Step of central differences, in units of sigma.
 
 
 def log_density(

@@ -15,11 +15,10 @@ from scoremix.arrays import Array, Floats
 from scoremix.models.ladder import Ladder
 from scoremix.samples.reduce import available_threads, single_blas_thread
 
-BLOCK_ROWS = 8192
-"""Samples that share one random stream."""
+BLOCK_ROWS = 8192  # Samples that share one random stream.
 
+# Where the noise of the data is not known, the finest scale of their law is so many times the lowest level.
 LOCAL = 5.0
-"""Where the noise of the data is not known, the finest scale of their law is so many times the lowest level."""
 
 
 def draw(ladder: Ladder, n_samples: int, sampler: Callable[..., Array], sigmas: Floats, seed: int) -> Floats:

@@ -21,11 +21,10 @@ import numpy as np
 
 from scoremix.arrays import Array, like
 
-Denoiser = Callable[[Array, float], Array]
-"""``denoiser(y, sigma) = E[x | y]``."""
+Denoiser = Callable[[Array, float], Array]  # ``denoiser(y, sigma) = E[x | y]``.
 
+# Steps that are shorter, relative to the noise, move nothing, and would only divide rounding errors by each other.
 IDLE = 1e-9
-"""Steps that are shorter, relative to the noise, move nothing, and would only divide rounding errors by each other."""
 
 
 def dpm(
