@@ -38,7 +38,7 @@ def raw_moments(mixture, x):
     return [part / len(x) for part in (shares.sum(axis=0), shares.T @ x, second)]
 
 
-def m_step(kind, moments):
+def by_definition(kind, moments):
     """The mixture of moments about the origin, from the definition."""
     mass, first, second = moments
     means = first / mass[:, None]
@@ -82,7 +82,7 @@ def test_statistics_move_with_the_means(kind):
             running = running.mix(expected)
             mixed = [(1 - rate) * old + rate * new for old, new in zip(mixed, here, strict=True)]
         mixture, running = running.maximise(mixture, REG)
-        hand = m_step(kind, mixed)
+        hand = by_definition(kind, mixed)
         # Second moments of size 20 about the origin, in units of 2e-16, over masses of .2.
         np.testing.assert_allclose(mixture.weights, hand.weights, atol=1e-12)
         np.testing.assert_allclose(mixture.means, hand.means, atol=1e-12)

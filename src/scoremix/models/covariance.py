@@ -110,11 +110,13 @@ class Covariance(Protocol):
 
 
 def _double(x: NDArray[Any]) -> Floats:
+    """The array in double precision, itself where it is so already."""
     return x.astype(np.float64, copy=False)
 
 
 @lru_cache(maxsize=4)
 def _upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the upper triangle of (d, d) matrices."""
     rows, columns = np.triu_indices(d)
     return rows, columns
 
@@ -168,6 +170,7 @@ def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
 
 
 def _have_pivots(matrices: Floats) -> NDArray[np.bool_]:
+    """Which symmetric matrices (k, d, d) have Cholesky factors with pivots that are not rounding: (k,)."""
     try:
         pivots = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
