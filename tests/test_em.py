@@ -13,9 +13,7 @@ from sklearn.mixture import GaussianMixture as Reference
 from scoremix.arrays import to_numpy
 from scoremix.learning import em
 from scoremix.learning.acceleration import Anderson, Squarem
-from scoremix.learning.coarse_to_fine import coarse_to_fine
 from scoremix.learning.em import expectation, expected_of, fit, maximisation, moved
-from scoremix.learning.gradient_em import gradient_step
 from scoremix.models.covariance import CollapsedError, covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
@@ -217,28 +215,6 @@ def test_data_without_any_spread_are_an_error():
     x = np.zeros((20, 2))
     with pytest.raises(CollapsedError, match="ill-defined empirical covariance"):
         fit(ArraySource(x), start("full", np.zeros((2, 2))), reg=0.0)
-
-
-def test_a_step_of_gradient_em_climbs_and_at_full_rate_is_the_update_of_the_mean():
-    means, x = data(n=500, k=3, d=2)
-    begin = start("full", means)
-    expected = expectation(ArraySource(x), begin)
-    stepped = gradient_step(expected, begin, 0.1)
-    assert stepped.log_density(x).mean() > begin.log_density(x).mean()
-    one = Mixture(np.ones(1), begin.means[:1], covariance_of("full", np.eye(2)[None], 2))
-    updated = gradient_step(expectation(ArraySource(x), one), one, 1.0)
-    np.testing.assert_allclose(updated.means[0], x.mean(axis=0), atol=1e-12)
-
-
-def test_coarse_fits_are_a_start_near_the_optimum():
-    means, x = data(n=60_000, k=3, d=2)
-    begin = start("full", means)
-    coarse = coarse_to_fine(ArraySource(x), begin, np.random.default_rng(0), tol=1e-6, max_iter=500)
-    best = fit(ArraySource(x), begin, tol=1e-8, max_iter=500).lower_bounds[-1]
-    # Fitted to 6,000 rows: the loss is about (17 parameters) / (2 x 6000) = .0015, its spread less.
-    assert best - coarse.log_density(x).mean() < 0.005
-    tiny = ArraySource(x[:1000])
-    assert coarse_to_fine(tiny, begin, np.random.default_rng(0)) is begin
 
 
 def test_foreign_arrays_give_the_same_fit(xp):

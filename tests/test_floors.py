@@ -25,7 +25,7 @@ FLOORS = (
     " storage models.corrected estimators.inputs evaluation.problems evaluation.metrics evaluation.total_variation",
     "learning.clusters learning.em learning.residual_regression models.likelihood_ratio models.split_tree sampling"
     " estimators.diffusion_density evaluation",
-    "learning.seeding learning.posterior learning.gradient_em learning.coarse_to_fine learning.ddpm learning.alignment"
+    "learning.seeding learning.posterior learning.ddpm learning.alignment"
     " learning.ddpm_covariances learning.step_rules learning.missing learning.stepwise estimators.model_file",
     "learning.merges learning.coordinates learning.spectral learning.two_components learning.covariance_candidates"
     " estimators.mixture_inputs",

@@ -6,7 +6,6 @@ from scipy.stats import ortho_group
 
 from scoremix.learning import em, spectral
 from scoremix.learning.ddpm import Objective, objective_sums
-from scoremix.learning.gradient_em import gradient_step
 from scoremix.learning.spectral import (
     decompose,
     em_direction,
@@ -20,6 +19,13 @@ from scoremix.learning.two_components import exact_sums
 from scoremix.models.covariance import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
+
+
+def gradient_step(expected, mixture, rate):
+    """One step of gradient EM on the means (Segol and Nadler, EJS 2021): along the gradient of the likelihood."""
+    k, d = mixture.means.shape
+    pull = np.linalg.solve(mixture.covariance.dense(k, d), expected.first[:, :, None] / expected.weight)[:, :, 0]
+    return Mixture(mixture.weights, mixture.means + rate * pull, mixture.covariance)
 
 
 def cosine(a, b):
