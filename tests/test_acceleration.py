@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scoremix.learning.acceleration import FIRST_BOUND, GROWTH, WARM_UP, Anderson, Coordinates, Squarem
-from scoremix.learning.em import fit
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.em.acceleration import FIRST_BOUND, GROWTH, WARM_UP, Anderson, FreeParameters, Squarem
+from scoremix.learning.em.em import run_em
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -44,7 +44,7 @@ def linear(kind, eigenvalues, seed=0):
     Errors lie along as many directions as there are eigenvalues, one each.
     """
     centre = mixture_of(kind, seed)
-    coordinates = Coordinates(centre)
+    coordinates = FreeParameters(centre)
     base = coordinates.vector(centre)
     directions = np.random.default_rng(seed + 1).standard_normal((len(eigenvalues), len(base)))
     directions[:, :K] = 0.0
@@ -57,7 +57,7 @@ def linear(kind, eigenvalues, seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mixture_survives_the_way_to_a_vector_and_back(kind):
-    coordinates = Coordinates(mixture_of(kind, 5))
+    coordinates = FreeParameters(mixture_of(kind, 5))
     mixture = mixture_of(kind, 6)
     vector = coordinates.vector(mixture)
     assert vector.shape == (mixture.n_parameters + 1,)  # the weights are not normalised there
@@ -71,8 +71,8 @@ def test_a_mixture_survives_the_way_to_a_vector_and_back(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_units_of_the_columns_only_shift_logarithms_of_variances(kind):
     unit = 1e6 if kind == "spherical" else np.array([1e6, 1e-3])
-    ours = Coordinates(mixture_of(kind, 5)).vector(mixture_of(kind, 6))
-    theirs = Coordinates(mixture_of(kind, 5, unit=unit)).vector(mixture_of(kind, 6, unit=unit))
+    ours = FreeParameters(mixture_of(kind, 5)).vector(mixture_of(kind, 6))
+    theirs = FreeParameters(mixture_of(kind, 5, unit=unit)).vector(mixture_of(kind, 6, unit=unit))
     # Numbers of size 1 after a few roundings.
     head = K + K * D
     np.testing.assert_allclose(theirs[:head], ours[:head], atol=1e-12)
@@ -82,7 +82,7 @@ def test_units_of_the_columns_only_shift_logarithms_of_variances(kind):
 
 @given(st.sampled_from(KINDS), st.data())
 def test_every_vector_is_a_mixture(kind, data):
-    coordinates = Coordinates(mixture_of(kind, 5, unit=1e4))
+    coordinates = FreeParameters(mixture_of(kind, 5, unit=1e4))
     size = len(coordinates.vector(mixture_of(kind, 5, unit=1e4)))
     vector = data.draw(arrays(np.float64, size, elements=st.floats(-4, 4, allow_subnormal=False)))
     mixture = coordinates.mixture(vector)
@@ -98,7 +98,7 @@ def test_every_vector_is_a_mixture(kind, data):
 @pytest.mark.parametrize("size", [1e3, -1e3, 1e200])
 def test_numbers_out_of_range_are_no_mixture(kind, size):
     unit = mixture_of(kind)
-    coordinates = Coordinates(unit)
+    coordinates = FreeParameters(unit)
     vector = coordinates.vector(unit)
     vector[-1] = size  # the last variance or factor, as a logarithm
     assert coordinates.mixture(vector) is None
@@ -106,7 +106,7 @@ def test_numbers_out_of_range_are_no_mixture(kind, size):
 
 @pytest.mark.parametrize("part", [0, K])
 def test_weights_and_means_that_overflow_are_no_mixture(part):
-    coordinates = Coordinates(mixture_of("full"))
+    coordinates = FreeParameters(mixture_of("full"))
     vector = coordinates.vector(mixture_of("full"))
     vector[part] = np.inf
     assert coordinates.mixture(vector) is None
@@ -115,7 +115,7 @@ def test_weights_and_means_that_overflow_are_no_mixture(part):
 @pytest.mark.parametrize("kind", ["full", "tied"])
 def test_a_guess_that_is_numerically_singular_is_none(kind):
     unit = mixture_of(kind)
-    coordinates = Coordinates(unit)
+    coordinates = FreeParameters(unit)
     vector = coordinates.vector(unit)
     vector[-2] = 1e12  # off the diagonal of the last factor: correlation 1 to the last digit
     guess = coordinates.mixture(vector)
@@ -220,8 +220,8 @@ def test_accelerated_fits_of_slow_problems_take_fewer_passes_to_the_same_likelih
         x = np.concatenate([rng.standard_normal((400, D)), rng.standard_normal((400, D)) + 1.5])
         begin = mixture_of(kind, 4, k=2)
         source = ArraySource(x)
-        plain = fit(source, begin, tol=1e-7, max_iter=3000)
-        quick = fit(source, begin, tol=1e-7, max_iter=3000, acceleration=method())
+        plain = run_em(source, begin, tol=1e-7, max_iter=3000)
+        quick = run_em(source, begin, tol=1e-7, max_iter=3000, acceleration=method())
         assert quick.converged
         passes += quick.n_passes, plain.n_passes
         lost.append(plain.lower_bounds[-1] - quick.lower_bounds[-1])
@@ -244,8 +244,8 @@ def test_guesses_beside_collapse_do_not_end_a_fit(kind, method, seed):
         x = np.concatenate([x, np.repeat(x[:2], 5, axis=0)])
     values = {"full": np.tile(np.eye(D), (5, 1, 1)), "diag": np.ones((5, D))}[kind]
     begin = Mixture(np.full(5, 0.2), x[:5], covariance_of(kind, values, D))
-    assert np.isfinite(fit(ArraySource(x), begin, tol=1e-9, max_iter=300, reg=0.0).lower_bounds[-1])
-    run = fit(ArraySource(x), begin, tol=1e-9, max_iter=300, reg=0.0, acceleration=method())
+    assert np.isfinite(run_em(ArraySource(x), begin, tol=1e-9, max_iter=300, reg=0.0).lower_bounds[-1])
+    run = run_em(ArraySource(x), begin, tol=1e-9, max_iter=300, reg=0.0, acceleration=method())
     # It may fall here: what has collapsed is raised again at every update.
     assert np.all(np.isfinite(run.lower_bounds))
     assert np.all(np.isfinite(run.mixture.log_density(x)))

@@ -5,8 +5,15 @@ import pytest
 
 from scoremix.evaluation.metrics import kl_bound, parameter_error, posterior_regret
 from scoremix.evaluation.problems import make_gaussian_mixture, make_ring, make_spiral
-from scoremix.learning.atoms import KnownVariance, Trials, enough, fewest, is_spread_out, learn_atoms
-from scoremix.models.covariance import Spherical
+from scoremix.learning.mixtures.npmle import (
+    FixedVariancePrior,
+    HeldOutTrials,
+    bisect_atoms,
+    double_atoms,
+    is_spread_out,
+    learn_atoms,
+)
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.noise import geometric_levels
 from scoremix.samples.source import ArraySource
@@ -33,7 +40,7 @@ def test_em_moves_atoms_and_weights_and_nothing_else():
     rng = np.random.default_rng(0)
     x, weight, variance = rng.standard_normal((300, 2)), rng.random(300), 0.49
     mixture = Mixture(np.array([0.7, 0.3]), np.array([[0.0, 1.0], [1.0, -1.0]]), Spherical(np.full(2, variance), 2))
-    stepped = KnownVariance(variance, 2).em(ArraySource(x, weight), mixture, 1)
+    stepped = FixedVariancePrior(variance, 2).em(ArraySource(x, weight), mixture, 1)
     shares = mixture.evaluate(x)[1] * weight[:, None]
     np.testing.assert_allclose(stepped.weights, shares.sum(axis=0) / weight.sum(), rtol=1e-10)
     np.testing.assert_allclose(stepped.means, shares.T @ x / shares.sum(axis=0)[:, None], rtol=1e-10)
@@ -90,9 +97,9 @@ def test_few_rows_of_a_curve_have_many_atoms(make):
     regrets = []
     for seed in range(4):
         rows = truth.sample(2000, np.random.default_rng(seed))
-        trials = Trials.of(ArraySource(rows), 1.0, np.random.default_rng(seed))
+        trials = HeldOutTrials.of(ArraySource(rows), 1.0, np.random.default_rng(seed))
         few = trials.known.em(
-            ArraySource(rows), fewest(trials, enough(trials, np.random.default_rng(seed))).mixture, 20
+            ArraySource(rows), bisect_atoms(trials, double_atoms(trials, np.random.default_rng(seed))).mixture, 20
         )
         found = learn_atoms(ArraySource(rows), 1.0, np.random.default_rng(seed), 1)
         regrets.append(
@@ -122,7 +129,7 @@ def test_what_is_spread_out():
 
 def test_heaps_of_atoms_are_joined():
     rows = make_gaussian_mixture(3, 2, 8.0, layout="simplex", random_state=1).sample(4000, np.random.default_rng(0))
-    trials = Trials.of(ArraySource(rows), 1.0, np.random.default_rng(0))
+    trials = HeldOutTrials.of(ArraySource(rows), 1.0, np.random.default_rng(0))
     assert trials.joined(trials.seeded(8, np.random.default_rng(0)).mixture).mixture.n_components == 3
 
 

@@ -8,23 +8,23 @@ import pytest
 
 from scoremix import DiffusionMixture, load
 from scoremix.arrays import to_numpy
-from scoremix.estimators.diffusion_density import base_of
-from scoremix.estimators.inputs import moments_of
+from scoremix.estimators.checks import moments_of
 from scoremix.evaluation import histogram_total_variation, make_gaussian_mixture
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
-from scoremix.learning.cell_candidates import find_candidates
-from scoremix.learning.cell_gates import at_level, cell_gaussians, heavy, soft_gates
-from scoremix.learning.likelihood_ratio_regression import partitions
-from scoremix.learning.mixture_ladder import Standard
-from scoremix.learning.score_regression import Settings
-from scoremix.models.covariance import Full
-from scoremix.models.likelihood_ratio import PiecewiseScore
+from scoremix.learning.cks.candidates import find_candidates
+from scoremix.learning.cks.cells import enumerate_partitions
+from scoremix.learning.cks.gates import at_noise_level, cell_gaussians, choose_gates, drop_light_components
+from scoremix.learning.coordinates import StandardizedColumns
+from scoremix.learning.regression.scores import RegressionSettings
+from scoremix.models.covariance.full import Full
 from scoremix.models.mixture import Mixture
+from scoremix.models.score_model import PiecewiseScore
 from scoremix.samples.source import ArraySource
+from scoremix.sampling.ladder_density import base_of
 
 CELLS = {"covariance": "general", "correction_of": "nothing", "n_levels": 6, "n_draws": 1, "random_state": 0}
 CROSSED = GaussianMixtureTruth(np.array([0.5, 0.5]), np.zeros((2, 2)), np.array([[9.0, 0.09], [0.09, 9.0]]), None, None)
-SETTINGS = Settings("soft", None, 0.003, 1, 2, 0, 1)
+SETTINGS = RegressionSettings("soft", None, 0.003, 1, 2, 0, 1)
 
 
 def crossed(n=2000, seed=0):
@@ -38,7 +38,7 @@ def model(request):
 
 def candidates(x, **more):
     source = ArraySource(x)
-    space = Standard.of(moments_of(source, None, needs_width=False))
+    space = StandardizedColumns.of(moments_of(source, None, needs_width=False))
     return find_candidates(source, space, more.get("rank"), SETTINGS, np.random.default_rng(0))
 
 
@@ -198,7 +198,7 @@ def test_candidates_are_as_many_as_pays():
 def test_axes_forget_columns_that_noise_has_swallowed():
     x = crossed(2000) * np.array([1.0, 1e3])
     crude = candidates(x).sets[0]
-    silent, loud = at_level(crude, 1e-6), at_level(crude, 100.0)
+    silent, loud = at_noise_level(crude, 1e-6), at_noise_level(crude, 100.0)
     gram = [to_numpy(one.basis @ one.basis.T) for one in (crude, silent, loud)]
     np.testing.assert_allclose(gram[1], gram[0], rtol=1e-6, atol=1e-12)
     # Metric 1 / (scale^2 + sigma^2) along each column: the narrow one, of deviation about 2, loses 1e4 / 4 of it.
@@ -209,8 +209,8 @@ def test_axes_forget_columns_that_noise_has_swallowed():
 
 def test_gates_move_to_the_components():
     x = crossed(8000)
-    cells = partitions([at_level(crude, 0.3) for crude in candidates(x).sets], 0.3)
-    gates = soft_gates(x, cells, None, 0.3, 0.003, np.random.default_rng(0))
+    cells = enumerate_partitions([at_noise_level(crude, 0.3) for crude in candidates(x).sets], 0.3)
+    gates = choose_gates(x, cells, None, 0.3, 0.003, np.random.default_rng(0))
     start = cell_gaussians(cells[0], x, 0.3, 0.003)
     y = crossed(4000, 7)
     y = y + 0.3 * np.random.default_rng(8).standard_normal(y.shape)
@@ -222,8 +222,8 @@ def test_gates_move_to_the_components():
 
 def test_light_components_are_left_out_but_never_all():
     mixture = Mixture(np.array([0.3, 0.699, 0.001]), np.eye(3)[:, :2], Full(np.array([np.eye(2)] * 3)))
-    np.testing.assert_allclose(heavy(mixture, 0.01).weights, np.array([0.699, 0.3]) / 0.999)
-    assert heavy(mixture, 0.99).n_components == 1
+    np.testing.assert_allclose(drop_light_components(mixture, 0.01).weights, np.array([0.699, 0.3]) / 0.999)
+    assert drop_light_components(mixture, 0.99).n_components == 1
 
 
 @pytest.mark.slow

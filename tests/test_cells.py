@@ -8,8 +8,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
 from scoremix.arrays import to_numpy
-from scoremix.models import cells as module
-from scoremix.models.cells import DENSE_CELLS, LOGIT_CUT, SoftCells, Voronoi, neighbour_order
+from scoremix.models import gates as module
+from scoremix.models.gates import DENSE_CELLS, LOGIT_CUT, SoftCells, Voronoi, neighbour_order
 
 
 def scene(k, n=700, d=2, seed=0):

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 import scoremix
-from scoremix import cli
-from scoremix.samples.files import read_table, write_table
+from scoremix.cli import app as cli
+from scoremix.cli.using import load_with_columns
 from scoremix.samples.formats import FORMATS
+from scoremix.samples.tables import read_table, write_table
 from scoremix.storage import read_model
-from scoremix.using import load_with_columns
 
 CELLS = ["--correction-of", "nothing", "--degree", "1"]
 FAST = ["--levels", "4", "--draws", "1", *CELLS, "--noise-scale", "1", "--seed", "0"]
@@ -345,7 +345,7 @@ def test_csv_files_of_other_programs_from_fit_to_score(mixture, capsys):
 def test_a_full_disk_behind_a_pipe_is_named(mixture):
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [sys.executable, "-m", "scoremix.cli", "info", "mixture"],
+            [sys.executable, "-m", "scoremix.cli.app", "info", "mixture"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -754,7 +754,7 @@ def test_typer_itself_knows_the_commands():
 def run(*words):
     source = str(Path(scoremix.__file__).parents[1])
     return subprocess.run(
-        [sys.executable, "-m", "scoremix.cli", *words],
+        [sys.executable, "-m", "scoremix.cli.app", *words],
         capture_output=True,
         text=True,
         check=False,

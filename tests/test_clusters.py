@@ -6,10 +6,10 @@ from scipy.spatial.distance import cdist
 
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite, packed
-from scoremix.learning.clusters import find_clusters, merge_gaussian
-from scoremix.models.cells import SoftCells
+from scoremix.learning.gkl.clusters import find_clusters, merge_cells
+from scoremix.models.gates import SoftCells
 from scoremix.models.ladder import Ladder
-from scoremix.models.piecewise import PiecewisePolynomial
+from scoremix.models.score_model import PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 from scoremix.samples.source import ArraySource
 
@@ -30,7 +30,7 @@ def partition_of(groups):
 def test_an_elongated_gaussian_cut_in_pieces_is_one():
     x = np.random.default_rng(0).standard_normal((4000, 2)) * [10.0, 1.0]
     pieces = np.array([[-16.0, 0], [-8, 0], [0, 0], [8, 0], [16, 0]])
-    assert partition_of(merge_gaussian(sums_of(x, pieces), 2, 1.0)) == {frozenset(range(5))}
+    assert partition_of(merge_cells(sums_of(x, pieces), 2, 1.0)) == {frozenset(range(5))}
 
 
 def test_small_samples_of_one_gaussian_do_not_fall_apart():
@@ -38,7 +38,7 @@ def test_small_samples_of_one_gaussian_do_not_fall_apart():
     pieces = np.array([[-9.0, 0], [-3, 0], [3, 0], [9, 0]])
     for seed in range(20):
         x = np.random.default_rng(seed).standard_normal((30, 2)) * [6.0, 1.0]
-        assert len(merge_gaussian(sums_of(x, pieces), 2, 1.0)) == 1
+        assert len(merge_cells(sums_of(x, pieces), 2, 1.0)) == 1
 
 
 @pytest.mark.parametrize("pieces_each", [1, 3])
@@ -48,18 +48,18 @@ def test_two_gaussians_at_distance_4_stay_two(pieces_each):
     heights = np.array([0.0]) if pieces_each == 1 else np.array([-4.0, 0.0, 4.0])
     centers = np.array([[side, height] for side in (0.0, 4.0) for height in heights])
     expected = {frozenset(range(pieces_each)), frozenset(range(pieces_each, 2 * pieces_each))}
-    assert partition_of(merge_gaussian(sums_of(x, centers), 2, 1.0)) == expected
+    assert partition_of(merge_cells(sums_of(x, centers), 2, 1.0)) == expected
 
 
 def test_two_round_gaussians_at_distance_2_look_like_one():
     x = np.random.default_rng(0).standard_normal((4000, 2)) + np.repeat([[0.0, 0], [2.0, 0]], 2000, axis=0)
-    assert len(merge_gaussian(sums_of(x, np.array([[0.0, 0], [2.0, 0]])), 2, 1.0)) == 1
+    assert len(merge_cells(sums_of(x, np.array([[0.0, 0], [2.0, 0]])), 2, 1.0)) == 1
 
 
 def test_cells_without_points_join_the_first_group():
     x = np.random.default_rng(0).standard_normal((1000, 2)) + np.repeat([[0.0, 0], [9.0, 0]], 500, axis=0)
     sums = np.insert(sums_of(x, np.array([[0.0, 0], [9.0, 0]])), 1, 0.0, axis=0)
-    assert merge_gaussian(sums, 2, 1.0) == [[0, 1], [2]]
+    assert merge_cells(sums, 2, 1.0) == [[0, 1], [2]]
 
 
 def test_every_cell_is_in_one_group_and_sums_are_kept():
@@ -67,7 +67,7 @@ def test_every_cell_is_in_one_group_and_sums_are_kept():
     centers = np.random.default_rng(1).uniform(-10, 10, (20, 2))
     sums = sums_of(x, centers)
     kept = sums.copy()
-    groups = merge_gaussian(sums, 2, 1.0)
+    groups = merge_cells(sums, 2, 1.0)
     assert sorted(j for group in groups for j in group) == list(range(20))
     np.testing.assert_array_equal(sums, kept)
 
@@ -77,7 +77,7 @@ def test_a_few_points_are_no_cluster_of_their_own():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.standard_normal((1000, 2)), [1.5, 0.0] + 0.01 * rng.standard_normal((5, 2))])
     sums = np.array([packed(x[:1000].T).sum(axis=1), packed(x[1000:].T).sum(axis=1)])
-    assert len(merge_gaussian(sums, 2, 1.0)) == 1
+    assert len(merge_cells(sums, 2, 1.0)) == 1
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_weight_is_a_share(ladder):
 def test_chunks_and_threads_do_not_matter(ladder, monkeypatch):
     x, _ = rows_of(ladder)
     one = find_clusters(ArraySource(x), ladder, 0.01, np.random.default_rng(0), n_threads=1)
-    monkeypatch.setattr("scoremix.learning.clusters.CHUNK_ROWS", 100)
+    monkeypatch.setattr("scoremix.learning.gkl.clusters.CHUNK_ROWS", 100)
     two = find_clusters(ArraySource(x), ladder, 0.01, np.random.default_rng(0), n_threads=2)
     np.testing.assert_allclose(one.centers, two.centers, rtol=1e-11)
     np.testing.assert_allclose(one.weights, two.weights, rtol=1e-12)
@@ -133,6 +133,6 @@ def test_in_many_dimensions_a_matrix_is_not_worth_two_balls():
     centers = np.zeros((2, d))
     centers[1, 0] = 4.0
     x = np.repeat(centers, 400, axis=0) + rng.standard_normal((800, d))
-    assert len(merge_gaussian(sums_of(x, centers), d, 1.0)) == 2
+    assert len(merge_cells(sums_of(x, centers), d, 1.0)) == 2
     wide = np.repeat(centers[:1], 800, axis=0) + rng.standard_normal((800, d))
-    assert len(merge_gaussian(sums_of(wide, centers / 4), d, 1.0)) == 1
+    assert len(merge_cells(sums_of(wide, centers / 4), d, 1.0)) == 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scoremix.samples.columns import Columns
-from scoremix.samples.files import write_table
 from scoremix.samples.formats import FORMATS, default_names
+from scoremix.samples.tables import write_table
 
 ROWS = np.random.default_rng(0).standard_normal((7, 3)) * [1e-9, 1, 1e12]
 NAMES = ["a", "b, in m", "ö"]

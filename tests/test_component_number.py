@@ -9,15 +9,15 @@ from sklearn.exceptions import ConvergenceWarning
 
 import scoremix
 from scoremix import GaussianMixture
-from scoremix.learning.component_number import (
-    Number,
-    component_number,
+from scoremix.learning.em.posterior import InMemorySamples
+from scoremix.learning.search.component_number import (
+    ComponentSearch,
     deletion_costs,
     pair_charge,
+    search_component_number,
 )
-from scoremix.learning.global_start import search_on
-from scoremix.learning.posterior import Rows
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.search.global_start import make_search
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -312,9 +312,9 @@ def test_scikit_learn_gets_the_same_mixture(kind):
 
 def number_of(x, kind="full", n_total=None):
     d = x.shape[1]
-    rows = Rows(x, np.ones(len(x)))
+    rows = InMemorySamples(x, np.ones(len(x)))
     free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1, "spherical": d + 2, "tied": d + 1}[kind]
-    return Number(search_on(rows, x[:2], kind), float(n_total or len(x)), free, 10, np.zeros(len(x)))
+    return ComponentSearch(make_search(rows, x[:2], kind), float(n_total or len(x)), free, 10, np.zeros(len(x)))
 
 
 def test_charges_are_those_of_the_criteria():
@@ -353,7 +353,7 @@ def test_deletion_costs_are_those_of_leaving_one_out(kind):
     means = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
     values = {"full": np.tile(np.eye(2), (3, 1, 1)), "tied": np.eye(2), "diag": np.ones((3, 2))}
     mixture = Mixture(np.array([0.5, 0.3, 0.2]), means, covariance_of(kind, values.get(kind, np.ones(3)), 2))
-    rows = Rows(2 * rng.standard_normal((300, 2)), rng.integers(1, 4, 300).astype(float))
+    rows = InMemorySamples(2 * rng.standard_normal((300, 2)), rng.integers(1, 4, 300).astype(float))
     before, costs = rows.posterior(mixture), deletion_costs(rows.posterior(mixture))
     for k in range(3):
         left = mixture.take(np.delete(np.arange(3), k))
@@ -364,7 +364,7 @@ def test_deletion_costs_are_those_of_leaving_one_out(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_mixture_is_in_the_units_of_the_rows(kind):
     x, centres = separated(3, 2)
-    mixture, path = component_number(ArraySource(100 * x + 7), kind, 20, np.random.default_rng(0))
+    mixture, path = search_component_number(ArraySource(100 * x + 7), kind, 20, np.random.default_rng(0))
     assert mixture.n_components == path[-1].n_components == 3
     assert mixture.weights.sum() == pytest.approx(1)
     assert np.linalg.norm(mixture.means[:, None] - (100 * centres + 7), axis=2).min(axis=0).max() < 45

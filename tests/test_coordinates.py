@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from scoremix.learning.coordinates import Coordinates
-from scoremix.learning.posterior import Rows
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.coordinates import IndependentColumns
+from scoremix.learning.em.posterior import InMemorySamples
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 KINDS = ("full", "tied", "diag", "spherical")
 
 
 def rows_of(x):
-    return Rows(np.asarray(x, dtype=float), np.ones(len(x)))
+    return InMemorySamples(np.asarray(x, dtype=float), np.ones(len(x)))
 
 
 def mixture_of(kind, k=3, d=3, seed=0):
@@ -27,8 +27,8 @@ def mixture_of(kind, k=3, d=3, seed=0):
 def test_rows_have_unit_variance_by_weight(kind):
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((300, 3)) * [1e-3, 1.0, 50.0] + [1.0, 2.0, 3.0], rng.integers(1, 5, 300)
-    plain = Rows(x, weight.astype(float))
-    seen = Coordinates.of(plain, kind)
+    plain = InMemorySamples(x, weight.astype(float))
+    seen = IndependentColumns.of(plain, kind)
     repeated = np.repeat(seen.rows(plain).x, weight, axis=0)
     np.testing.assert_allclose(repeated.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(seen.rows(plain).x * seen.scale + seen.origin, x, rtol=1e-12)
@@ -44,7 +44,7 @@ def test_rows_have_unit_variance_by_weight(kind):
 @pytest.mark.parametrize("n_rows", [10, 96])  # the mean of 96 equal numbers need not be that number
 def test_constant_columns_are_not_seen(kind, value, n_rows):
     x = np.stack([np.arange(float(n_rows)), np.full(n_rows, value)], axis=1)
-    seen = Coordinates.of(rows_of(x), kind)
+    seen = IndependentColumns.of(rows_of(x), kind)
     assert seen.kept.tolist() == [0]
     assert kind == "spherical" or seen.scale[1] == 1
     whole = seen.outside(mixture_of(kind, d=1))
@@ -52,7 +52,7 @@ def test_constant_columns_are_not_seen(kind, value, n_rows):
 
 
 def test_where_all_columns_are_constant_one_is_seen():
-    seen = Coordinates.of(rows_of(np.ones((5, 3))), "full")
+    seen = IndependentColumns.of(rows_of(np.ones((5, 3))), "full")
     np.testing.assert_array_equal(seen.rows(rows_of(np.ones((5, 3)))).x, np.zeros((5, 1)))
 
 
@@ -62,7 +62,7 @@ def test_columns_that_others_determine_are_followed(kind, counting):
     rng = np.random.default_rng(1)
     x = rng.standard_normal((200, 3)) * ([1.0, 1.0, 1.0] if kind == "spherical" else [1.0, 1e-4, 1e5]) + 3.0
     wide = np.column_stack([x, x[:, 1], 2 * x[:, 0] - x[:, 2], np.full(200, 5.0)])
-    seen = Coordinates.of(rows_of(wide), kind, counting=counting)
+    seen = IndependentColumns.of(rows_of(wide), kind, counting=counting)
     if not counting and kind in ("diag", "spherical"):
         assert seen.kept.tolist() == [0, 1, 2, 3, 4]
         return
@@ -86,7 +86,7 @@ def test_nearly_determined_columns_are_seen():
     x = rng.standard_normal((500, 1))
     for noise, n_seen in ((1e-3, 2), (1e-7, 1)):
         wide = np.column_stack([x, x[:, 0] + noise * rng.standard_normal(500)])
-        assert len(Coordinates.of(rows_of(wide), "full").kept) == n_seen
+        assert len(IndependentColumns.of(rows_of(wide), "full").kept) == n_seen
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +94,7 @@ def test_nearly_determined_columns_are_seen():
 def test_a_few_rows_do_not_rule_scales(kind, far):
     x = np.random.default_rng(3).standard_normal((300, 2))
     x[7] = far
-    seen = Coordinates.of(rows_of(x), kind)
+    seen = IndependentColumns.of(rows_of(x), kind)
     assert seen.kept.tolist() == [0, 1]  # which two numbers that agree far out would deny
     # Robust deviations of 300 rows: 1 / sqrt(2.7 x 300) = .035 of them, six.
     np.testing.assert_allclose(seen.scale, 1, atol=6 * 0.035)
@@ -103,6 +103,6 @@ def test_a_few_rows_do_not_rule_scales(kind, far):
 
 def test_rare_categories_rule_nothing():
     x = np.column_stack([np.random.default_rng(4).standard_normal(1000), np.arange(1000) < 3])
-    seen = Coordinates.of(rows_of(x), "full")
+    seen = IndependentColumns.of(rows_of(x), "full")
     assert seen.kept.tolist() == [0, 1]
     assert seen.scale[1] == pytest.approx(np.sqrt(0.003 * 0.997))

@@ -6,9 +6,10 @@ from scipy.linalg import sqrtm
 
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite
-from scoremix.models.corrected import CorrectedMixture, Whitening, trust_radius
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
+from scoremix.models.score_model import CorrectedMixture, trust_radius
+from scoremix.models.whitening import Whitening
 
 VALUES = {
     "full": [[[2.0, 0.6], [0.6, 0.7]], [[0.5, -0.2], [-0.2, 1.5]], [[1.0, 0.0], [0.0, 1.0]]],

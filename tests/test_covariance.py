@@ -5,7 +5,9 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from scoremix.arrays import to_numpy
-from scoremix.models.covariance import CollapsedError, Full, are_positive, covariance_of
+from scoremix.models.covariance.full import Full
+from scoremix.models.covariance.interface import CollapsedError, are_positive
+from scoremix.models.covariance.types import covariance_of
 
 KINDS = ("full", "tied", "diag", "spherical")
 K, D = 3, 4

@@ -10,41 +10,42 @@ from scipy.linalg import subspace_angles
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
 from scoremix.evaluation.problems import make_gaussian_mixture
 from scoremix.features import Hermite
-from scoremix.learning import covariance_candidates as module
-from scoremix.learning.covariance_candidates import (
-    MAX_NET,
-    ball_net,
-    between,
-    covariance_blocks,
-    local_covariances,
-    net_covariances,
-    project,
-    used,
-)
-from scoremix.learning.crude_estimates import (
-    clustered_means,
-    crude_sets,
-    estimate_crudely,
-    mean_subspace,
-    means_only,
-    net_means,
-    with_covariances,
-)
-from scoremix.learning.likelihood_ratio_regression import (
+from scoremix.learning.cks import covariances as module
+from scoremix.learning.cks.cells import (
+    CellSettings,
     CellStatistic,
-    Regressing,
+    enumerate_partitions,
     fit_cells,
     learn_general,
-    partitions,
     select_candidate,
     share_cells,
 )
-from scoremix.models.likelihood_ratio import LikelihoodRatio, PiecewiseScore
+from scoremix.learning.cks.covariances import (
+    MAX_NET,
+    ball_net,
+    clip_eigenvalues,
+    covariance_blocks,
+    local_covariances,
+    most_used,
+    net_covariances,
+    project,
+)
+from scoremix.learning.cks.means import (
+    add_covariances,
+    cells_of_means,
+    clustered_means,
+    crude_estimates,
+    crude_sets,
+    mean_subspace,
+    net_means,
+)
+from scoremix.models.likelihood_ratio import LikelihoodRatio
+from scoremix.models.score_model import PiecewiseScore
 from scoremix.noise import BLOCK, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk
 
-ONE = Regressing(n_threads=1)
+ONE = CellSettings(n_threads=1)
 
 
 def problem(k=3, d=5, separation=3.0, n=6000, seed=0, condition=10.0):
@@ -77,7 +78,7 @@ def second_moment(z, left, right, weight=None):
 def blocks_of(x, k, d_seed=0, weight=None, threads=1):
     source, rng = ArraySource(x, weight), np.random.default_rng(d_seed)
     subspace = mean_subspace(source, k, n_threads=threads)
-    cells = means_only(clustered_means(x[:2000], subspace, k, rng), subspace.basis)
+    cells = cells_of_means(clustered_means(x[:2000], subspace, k, rng), subspace.basis)
     return subspace, cells, covariance_blocks(source, cells, k, rng, threads)
 
 
@@ -134,7 +135,7 @@ def test_data_have_candidates_near_every_component(seed):
     """Lemma 9 for the default: means within 2 sqrt(beta), covariances within the loss of the subspaces and a factor."""
     k, d = 3, 4
     truth, x, labels = problem(k=k, d=d, separation=4.0, seed=seed)
-    crude = estimate_crudely(ArraySource(x), k, np.random.default_rng(seed), n_threads=1)
+    crude = crude_estimates(ArraySource(x), k, np.random.default_rng(seed), n_threads=1)
     beta = truth.variances.max()
     for i in range(k):
         assert np.linalg.norm(crude.means - truth.means[i], axis=1).min() <= 2 * np.sqrt(beta)
@@ -169,7 +170,7 @@ def test_many_directions_are_found_by_iteration():
     x = rng.standard_normal((20_000, 9)) * np.array([4, 1, 1, 1, 1, 1, 1, 1, 1])
     x[::2] *= np.linspace(0.3, 1.5, 9)
     subspace = mean_subspace(ArraySource(x), 1, n_threads=1)
-    cells = means_only(subspace.mean[None], subspace.basis)
+    cells = cells_of_means(subspace.mean[None], subspace.basis)
     block = covariance_blocks(ArraySource(x), cells, 2, rng, 1)[-1]
     t = second_moment(x - subspace.mean, block.left, block.right)
     values = np.linalg.eigvalsh(t)
@@ -207,7 +208,7 @@ def test_weights_are_repetition_in_the_blocks():
     _, x, _ = problem(n=1500, d=4)
     weight = np.random.default_rng(0).integers(0, 4, len(x))
     subspace = mean_subspace(ArraySource(x), 2, n_threads=1)
-    cells = means_only(x[:3], subspace.basis)
+    cells = cells_of_means(x[:3], subspace.basis)
     asked = [ArraySource(x, weight.astype(float)), ArraySource(np.repeat(x, weight, axis=0))]
     ours, theirs = (covariance_blocks(s, cells, 2, np.random.default_rng(1), 1) for s in asked)
     for one, other in zip(ours, theirs, strict=True):
@@ -217,7 +218,7 @@ def test_weights_are_repetition_in_the_blocks():
 
 def test_crossed_covariances_are_recovered():
     truth, x, labels = crossed()
-    crude = estimate_crudely(ArraySource(x), 2, np.random.default_rng(0), n_means=1, n_threads=1)
+    crude = crude_estimates(ArraySource(x), 2, np.random.default_rng(0), n_means=1, n_threads=1)
     order = np.argsort(crude.covariances[:, 1, 1])
     # Hard cells of 96 % of the right rows; the 4 % strays are small ones, and the bias is below 10 % of 9.
     np.testing.assert_allclose(crude.covariances[order], truth.covariances, atol=0.9)
@@ -227,7 +228,7 @@ def test_crossed_covariances_are_recovered():
 
 def test_separated_components_of_different_shapes_keep_their_labels():
     _, x, labels = problem(k=4, d=3, separation=8.0, seed=2)
-    crude = estimate_crudely(ArraySource(x), 4, np.random.default_rng(1), n_covariances=1, n_threads=1)
+    crude = crude_estimates(ArraySource(x), 4, np.random.default_rng(1), n_covariances=1, n_threads=1)
     found = crude.labels(x.T, 0.0)
     table = np.array([[np.sum((labels == i) & (found == j)) for j in range(4)] for i in range(4)])
     # 4 standard deviations from any border: about 4 rows of 6000 on the wrong side, were all as wide as the widest.
@@ -254,19 +255,21 @@ def test_nets_that_are_too_large_are_refused():
 
 def test_nets_serve_small_problems():
     _, x, labels = crossed()
-    crude = estimate_crudely(ArraySource(x), 2, np.random.default_rng(0), candidates="net", n_means=1, n_threads=1)
+    crude = crude_estimates(ArraySource(x), 2, np.random.default_rng(0), candidates="net", n_means=1, n_threads=1)
     agreement = np.mean(crude.labels(x.T, 0.0) == labels)
     assert len(crude.means) == 1
     assert max(agreement, 1 - agreement) > 0.8
     with pytest.raises(ValueError, match="choose 'data' or 'net'"):
-        estimate_crudely(ArraySource(x), 2, np.random.default_rng(0), candidates="grid")
+        crude_estimates(ArraySource(x), 2, np.random.default_rng(0), candidates="grid")
 
 
 def test_members_that_win_most_rows_are_used():
     _, x, _ = crossed()
-    cells = with_covariances(means_only(np.zeros((1, 2)), np.eye(2)), 1.0 * np.array([np.diag(v) for v in VARIANCES]))
+    cells = add_covariances(
+        cells_of_means(np.zeros((1, 2)), np.eye(2)), 1.0 * np.array([np.diag(v) for v in VARIANCES])
+    )
     expected = np.bincount(np.asarray(cells.likeliest(x.T, 0.0)), minlength=len(VARIANCES))
-    chosen = used(x, cells, 2)
+    chosen = most_used(x, cells, 2)
     np.testing.assert_array_equal(chosen, np.argsort(-expected, kind="stable")[:2])
 
 
@@ -274,7 +277,7 @@ VARIANCES = [[1e3, 1e3], [9.0, 0.04], [1e-3, 1e-3], [0.04, 9.0], [1.0, 1.0]]
 
 
 def test_eigenvalues_are_kept_in_range():
-    out = between(np.array([np.diag([5.0, -1.0]), np.diag([1.0, 1.0])]), 0.5, 2.0)
+    out = clip_eigenvalues(np.array([np.diag([5.0, -1.0]), np.diag([1.0, 1.0])]), 0.5, 2.0)
     np.testing.assert_allclose(out, [np.diag([2.0, 0.5]), np.eye(2)])
 
 
@@ -282,7 +285,7 @@ def test_eigenvalues_are_kept_in_range():
 def test_flat_data_do_not_fail(candidates):
     x = np.random.default_rng(0).standard_normal((500, 3)) * np.array([1.0, 0.0, 0.0])
     a, b = candidates
-    crude = estimate_crudely(ArraySource(x), 2, np.random.default_rng(0), n_means=a, n_covariances=b, n_threads=1)
+    crude = crude_estimates(ArraySource(x), 2, np.random.default_rng(0), n_means=a, n_covariances=b, n_threads=1)
     assert np.all(np.isfinite(crude.covariances))
     fit = fit_cells(ArraySource(x), crude, 0.3, 0, ONE)
     assert np.isfinite(fit.denoising_loss)
@@ -296,13 +299,13 @@ def test_fewer_rows_than_dimensions_do_not_fail():
 
 def exact(truth):
     """Cells of the true parameters, one mean and one covariance per component."""
-    return with_covariances(means_only(truth.means, np.eye(truth.means.shape[1])), truth.covariances)
+    return add_covariances(cells_of_means(truth.means, np.eye(truth.means.shape[1])), truth.covariances)
 
 
 def test_candidates_that_are_close_share_cells():
     truth, _, _ = crossed()
     means, covariances = np.array([[0.0], [1.0], [2.0], [9.0]]), np.array([[[1.0]], [[1.5]]])
-    crude = with_covariances(means_only(means, np.eye(1)), covariances)
+    crude = add_covariances(cells_of_means(means, np.eye(1)), covariances)
     scale = np.sqrt(1.5 + 4.0)
     shared = share_cells(crude, 2.0, 1.01 / scale)  # chains: 0 - 1 - 2; ratio 5.5 / 5 - 1 = .1
     np.testing.assert_array_equal(shared.groups, [0, 0, 0, 1])
@@ -317,9 +320,9 @@ def test_candidates_that_are_close_share_cells():
 
 def test_partitions_are_nested_and_none_is_tried_twice():
     truth, _, _ = problem(k=4, d=3)
-    found = partitions([exact(truth)], 0.5)
+    found = enumerate_partitions([exact(truth)], 0.5)
     assert len({(*c.groups, -1, *c.kinds) for c in found}) == len(found) > 1
-    both = partitions([exact(truth), exact(truth)], 0.5)
+    both = enumerate_partitions([exact(truth), exact(truth)], 0.5)
     assert len(both) == 2 * len(found) - 1  # one cell is one cell, whatever set it comes from
     cuts = [len(share_cells(exact(truth), 0.5, delta).weights) for delta in (0.0, 1.0, 4.0, np.inf)]
     assert all(a >= b for a, b in pairwise(cuts))
@@ -381,8 +384,8 @@ def score_error(fit, truth, sigma):
 def test_selection_takes_the_cells_that_fit():
     """Crossed components: cells by covariance win over Voronoi cells and over one cell, as their errors say."""
     truth, x, _ = crossed()
-    voronoi = means_only(np.array([[-2.0, 0.0], [2.0, 0.0]]), np.eye(2))
-    good, one = partitions([exact(truth)], 0.3, (0.0, np.inf))
+    voronoi = cells_of_means(np.array([[-2.0, 0.0], [2.0, 0.0]]), np.eye(2))
+    good, one = enumerate_partitions([exact(truth)], 0.3, (0.0, np.inf))
     chosen = select_candidate(ArraySource(x), [voronoi, one, good], 0.3, 0, ONE)
     assert chosen.index == 2
     assert chosen.losses[2] == chosen.fit.denoising_loss
@@ -398,7 +401,7 @@ def test_one_gaussian_is_learnt_exactly():
     """Degree 1 holds the score of a Gaussian whatever the cell's own Gaussian is."""
     rng = np.random.default_rng(0)
     truth = GaussianMixtureTruth(np.ones(1), np.ones((1, 3)), np.array([[1.0, 4.0, 0.5]]), None, None)
-    wrong = with_covariances(means_only(np.zeros((1, 3)), np.eye(3)), 2 * np.eye(3)[None])
+    wrong = add_covariances(cells_of_means(np.zeros((1, 3)), np.eye(3)), 2 * np.eye(3)[None])
     fit = fit_cells(ArraySource(truth.sample(20_000, rng)), wrong, 1.0, 0, replace(ONE, max_degree=1))
     # 12 coefficients, noise of the target about 1 per coordinate at sigma = 1: 12 / 80,000, times 4.
     assert score_error(fit, truth, 1.0) < 4 * 12 / 80_000 + 1e-4

@@ -5,9 +5,9 @@ from itertools import product as every
 import numpy as np
 import pytest
 
-from scoremix.learning import ddpm
-from scoremix.learning.ddpm import Objective, SpanSums, likelihood_weights, objective_sums
-from scoremix.learning.student import Student, levels_of
+from scoremix.learning.sck import objective as ddpm
+from scoremix.learning.sck.objective import Objective, SpanSums, likelihood_weights, objective_sums
+from scoremix.learning.sck.student import Student, at_noise_levels
 from scoremix.noise import normal_rows, ou_time_from_sigma, sigma_from_ou_time
 from scoremix.samples.source import ArraySource
 
@@ -174,7 +174,7 @@ def test_the_paper_at_its_own_time():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_sliced_is_implicit_on_the_average(weighted):
     student, x = problem(k=4, d=3, n=60)
-    rng, at = np.random.default_rng(0), levels_of(student, 0.8, None, may_be_zero=True)[0]
+    rng, at = np.random.default_rng(0), at_noise_levels(student, 0.8, None, may_be_zero=True)[0]
     signs = np.repeat(np.array(list(every((-1.0, 1.0), repeat=3)))[:, :, None], 60, axis=2)  # all: an exact average
     noisy, weight = at.noisy((x - student.centre).T, rng.standard_normal((3, 60)), signs), rng.random(60)
     pair = [SpanSums(0.0, np.zeros((4, 3)), np.zeros(4), np.zeros((4, 60))) for _ in range(2)]

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scoremix.learning import ddpm_covariances, em
-from scoremix.learning.ddpm_covariances import TRUST, covariance_sums, descent_step
-from scoremix.models.covariance import Diagonal, Full, Spherical
+from scoremix.learning.em import em
+from scoremix.learning.sck import covariances as ddpm_covariances
+from scoremix.learning.sck.covariances import TRUST, covariance_sums, descent_step
+from scoremix.models.covariance.diagonal import Diagonal
+from scoremix.models.covariance.full import Full
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -274,7 +277,7 @@ def test_descent_over_all_levels_is_as_accurate_as_maximum_likelihood(kind):
         rng = np.random.default_rng(sample)
         x = truth.sample(5000, rng)[0]
         start = Mixture(np.full(k, 1 / k), truth.means + 0.4 * rng.standard_normal((k, d)), kind(flat))
-        best = em.fit(ArraySource(x), start, tol=1e-10, max_iter=2000, reg=0.0).mixture
+        best = em.run_em(ArraySource(x), start, tol=1e-10, max_iter=2000, reg=0.0).mixture
         found = path(start, x, sigmas, 30, key=(sample,), **options)
         pairs = ((best, truth), (found, truth), (found, best), (start, truth))
         distances.append([distance(*pair) for pair in pairs])

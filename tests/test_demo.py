@@ -8,9 +8,9 @@ from matplotlib.image import imread
 from rich.console import Console
 
 import scoremix
-from scoremix.demo import run_demo
-from scoremix.samples.files import read_table
-from scoremix.using import load_with_columns
+from scoremix.cli.demo import run_demo
+from scoremix.cli.using import load_with_columns
+from scoremix.samples.tables import read_table
 
 DATA = Path(scoremix.__file__).parent / "data"
 

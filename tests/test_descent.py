@@ -5,24 +5,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from scoremix.learning import descent, em
-from scoremix.learning.ddpm import Objective, likelihood_weights, objective_sums
-from scoremix.learning.ddpm_covariances import covariance_sums, descent_step
-from scoremix.learning.descent import (
+from scoremix.learning.em import em
+from scoremix.learning.sck import descent
+from scoremix.learning.sck.covariances import covariance_sums, descent_step
+from scoremix.learning.sck.descent import (
     ALL_LEVELS,
+    Evaluated,
     KnownCovariance,
     LearntCovariance,
     Record,
     Stage,
-    Step,
     all_levels,
     descend,
     single_level,
 )
-from scoremix.learning.step_rules import Adam, Plain, Scaled
-from scoremix.learning.student import Student
-from scoremix.learning.two_components import exact_sums
-from scoremix.models.covariance import Diagonal, Full, Spherical
+from scoremix.learning.sck.objective import Objective, likelihood_weights, objective_sums
+from scoremix.learning.sck.optimizers import Adam, GradientDescent, PreconditionedDescent
+from scoremix.learning.sck.student import Student
+from scoremix.learning.sck.two_components import exact_sums
+from scoremix.models.covariance.diagonal import Diagonal
+from scoremix.models.covariance.full import Full
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.noise import sigma_from_ou_time
 from scoremix.samples.source import ArraySource
@@ -52,7 +55,7 @@ class Halving:
 
     def step(self, source, student, stage, key):
         self.calls.append((key, source.n_rows))
-        return Step(float(np.sum(student.means**2)), 0.0, replace(student, means=student.means / 2))
+        return Evaluated(float(np.sum(student.means**2)), 0.0, replace(student, means=student.means / 2))
 
     def fresh(self):
         self.calls.append("fresh")
@@ -134,7 +137,7 @@ def test_batches_are_drawn_anew():
         np.testing.assert_array_equal(seen[first], seen[4 + first])
         assert not np.array_equal(seen[first], seen[8 + first])
         assert not np.array_equal(seen[first], seen[(first + 1) % 4])
-    method = KnownCovariance(Scaled(0.3))
+    method = KnownCovariance(PreconditionedDescent(0.3))
     found = descend(source, student, [single_level(0.2, 60)], method, batch_size=200)[0]
     assert distance(found, MEANS[:2]) < 0.5  # sampling of 200 rows: sqrt(3 / 100) = 0.17
 
@@ -144,7 +147,7 @@ def test_batches_are_drawn_anew():
 @pytest.mark.parametrize("is_exact", [True, False])
 def test_a_step_is_the_rule_of_the_gradient(k, is_exact, variance):
     source, student = problem(k, variance=variance)
-    stage, method = all_levels(1), KnownCovariance(Plain(0.1), is_exact)
+    stage, method = all_levels(1), KnownCovariance(GradientDescent(0.1), is_exact)
     taken = method.step(source, student, stage, (5, 0, 0))
     sigmas, how = np.sqrt(variance) * stage.sigmas, {"factors": stage.factors, "key": (5, 0, 0)}
     if is_exact:  # the same noise in all steps
@@ -170,7 +173,8 @@ def test_the_loss_of_one_level_is_the_papers(is_exact):
     score = (share / share.sum(axis=-1, keepdims=True)) @ means - y
     losses = np.mean(np.sum((score + z / np.sqrt(1 - shrink**2)) ** 2, axis=-1), axis=1)
     methods = [
-        KnownCovariance(Plain(0.0), is_exact).step(source, student, single_level(tau, 1), (s,)) for s in range(300)
+        KnownCovariance(GradientDescent(0.0), is_exact).step(source, student, single_level(tau, 1), (s,))
+        for s in range(300)
     ]
     found = np.array([each.loss for each in methods])
     error = np.hypot(losses.std() / np.sqrt(500), found.std() / np.sqrt(300))
@@ -186,7 +190,9 @@ def test_scaled_steps_know_their_curvature(options, variance):
     means, rng, scale = np.array([[30.0, 0, 0], [-30.0, 0, 0]]), np.random.default_rng(0), np.sqrt(variance)
     x = Student(scale * means, np.full(2, 0.5), variance).mixture().sample(400, rng)[0]
     start = Student(scale * (means + np.array([[0.5, -0.3, 0.2], [-0.5, 0.3, -0.2]])), np.full(2, 0.5), variance)
-    taken = KnownCovariance(Scaled(1.0), **options).step(ArraySource(x), start, all_levels(1), (0,)).moved
+    taken = (
+        KnownCovariance(PreconditionedDescent(1.0), **options).step(ArraySource(x), start, all_levels(1), (0,)).moved
+    )
     right = x[:, 0] > 0
     centres = np.stack([x[right].mean(axis=0), x[~right].mean(axis=0)])
     if "is_symmetric" in options:
@@ -201,7 +207,7 @@ def test_scaled_steps_know_their_curvature(options, variance):
 @pytest.mark.parametrize("k", [2, 3])
 def test_scaled_steps_do_not_know_units(k):
     source, student = problem(k, weights=np.arange(1.0, k + 1) / (k * (k + 1) / 2))
-    x, method = next(iter(source.chunks(500))).x, KnownCovariance(Scaled(0.5), free_weights=True)
+    x, method = next(iter(source.chunks(500))).x, KnownCovariance(PreconditionedDescent(0.5), free_weights=True)
     there = Student(30 * student.means, student.weights, 900.0)
     near, far = (descend(ArraySource(c * x), s, [all_levels(3)], method)[0] for c, s in ((1, student), (30, there)))
     np.testing.assert_allclose(far.means, 30 * near.means, rtol=1e-9)
@@ -209,7 +215,7 @@ def test_scaled_steps_do_not_know_units(k):
     assert np.abs(near.weights - student.weights).max() > 0.02  # they moved
 
 
-@pytest.mark.parametrize("rule", [Plain(0.02), Adam(0.02)])
+@pytest.mark.parametrize("rule", [GradientDescent(0.02), Adam(0.02)])
 def test_memory_ends_with_a_stage(rule):
     source, student = problem()
     stages, method = [single_level(1.0, 5), single_level(0.2, 5)], KnownCovariance(rule)
@@ -222,7 +228,7 @@ def test_memory_ends_with_a_stage(rule):
 
 @pytest.mark.parametrize(("is_symmetric", "centre"), [(True, 0.0), (False, 0.0), (False, np.array([1.0, 2.0, -0.5]))])
 def test_means_stay_in_the_ball(is_symmetric, centre):
-    source, method = problem()[0], KnownCovariance(Plain(1.0), is_symmetric=is_symmetric)
+    source, method = problem()[0], KnownCovariance(GradientDescent(1.0), is_symmetric=is_symmetric)
     mu = np.array([0.3, -0.5, 0.2])
     start = replace(Student.symmetric(mu), means=centre + np.stack([mu, -mu]))
     ball = replace(single_level(0.2, 10), radius=1.5, centre=centre)
@@ -239,7 +245,7 @@ def test_means_stay_in_the_ball(is_symmetric, centre):
 def test_symmetric_means_stay_symmetric(is_exact):
     mu = np.array([2.0, -1.0, 1.0])
     source = ArraySource(Student.symmetric(mu).mixture().sample(1000, np.random.default_rng(0))[0] + 0.3)
-    method = KnownCovariance(Scaled(0.5), is_exact, is_symmetric=True)
+    method = KnownCovariance(PreconditionedDescent(0.5), is_exact, is_symmetric=True)
     found, records = descend(source, Student.symmetric(np.array([1.0, 1.0, 1.0])), [single_level(0.3, 60)], method)
     assert all(np.array_equal(r.means[0], -r.means[1]) for r in records)
     assert distance(found, np.stack([mu, -mu])) < 0.4
@@ -252,8 +258,8 @@ def test_symmetric_means_stay_symmetric(is_exact):
 def test_free_weights_are_learnt(k, is_exact):
     weights = np.array([0.15, 0.85]) if k == 2 else np.array([0.1, 0.3, 0.6])
     source, start = problem(k, 4000, weights, 0.6)
-    best = em.fit(source, start.mixture(), tol=1e-10, max_iter=500).mixture
-    method = KnownCovariance(Scaled(0.5), is_exact, free_weights=True)
+    best = em.run_em(source, start.mixture(), tol=1e-10, max_iter=500).mixture
+    method = KnownCovariance(PreconditionedDescent(0.5), is_exact, free_weights=True)
     found, records = descend(source, start, [all_levels(60)], method)
     # Sampling error of a weight: 0.007; many levels are as good as maximum likelihood, and near it.
     np.testing.assert_allclose(found.weights, weights, rtol=0, atol=0.03)
@@ -267,7 +273,7 @@ def test_free_weights_are_learnt(k, is_exact):
 def test_weights_stay_positive_whatever_the_step():
     source, start = problem(weights=np.array([1.0, 0.0]))
     for weights in (start.weights, np.array([1.0, 0.0])):
-        student, method = replace(start, weights=weights), KnownCovariance(Plain(1e5), free_weights=True)
+        student, method = replace(start, weights=weights), KnownCovariance(GradientDescent(1e5), free_weights=True)
         for step in range(3):
             student = method.step(source, student, replace(single_level(0.2, 1), radius=5.0), (step,)).moved
             assert np.all(np.isfinite(student.weights))
@@ -289,7 +295,7 @@ def test_seeds_reproduce(k, is_exact, is_random):
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_means_are_found(k, is_exact):
     source, start = problem(k, 3000)
-    method = KnownCovariance(Scaled(0.3), is_exact)
+    method = KnownCovariance(PreconditionedDescent(0.3), is_exact)
     found, records = descend(source, start, [all_levels(200)], method, tol=1e-6)
     # Sampling error of a mean: sqrt(3 k / 3000) = 0.055 at k = 3; three of them.
     assert distance(found, MEANS[:k]) < 0.16
@@ -306,7 +312,7 @@ def test_means_are_found(k, is_exact):
 def test_plain_steps_of_a_small_rate_never_lose(stage, is_symmetric):
     source, start = problem()
     start = Student.symmetric(start.means[0]) if is_symmetric else start
-    records = descend(source, start, [stage], KnownCovariance(Plain(0.05), is_symmetric=is_symmetric))[1]
+    records = descend(source, start, [stage], KnownCovariance(GradientDescent(0.05), is_symmetric=is_symmetric))[1]
     losses = np.array([r.loss for r in records])
     assert len(losses) == 61
     assert np.all(np.diff(losses) < 1e-9)
@@ -322,7 +328,7 @@ def test_large_noise_finds_what_small_noise_alone_does_not(d, seed):
     source = ArraySource(Student.symmetric(truth[0]).mixture().sample(1000, np.random.default_rng(0))[0])
     start = Student(np.random.default_rng(seed).standard_normal((2, d)), np.full(2, 0.5))
     small, both = (
-        descend(source, start, stages, KnownCovariance(Plain(0.1)), tol=1e-6)[0]
+        descend(source, start, stages, KnownCovariance(GradientDescent(0.1)), tol=1e-6)[0]
         for stages in ([single_level(0.1, 600)], [single_level(1.5, 400), single_level(0.1, 200)])
     )
     assert distance(both, means) < 2 * np.sqrt(d / 500)  # twice the sampling error of a mean
@@ -372,7 +378,7 @@ def test_a_descent_that_diverges_is_refused():
     class Diverging(Halving):
         def step(self, source, student, stage, key):
             factor = np.inf if key == (0, 1, 3) else 1.0
-            return Step(0.0, 0.0, replace(student, means=factor * student.means))
+            return Evaluated(0.0, 0.0, replace(student, means=factor * student.means))
 
     with pytest.raises(ValueError, match="step 3 of stage 1: lower the learning rate"):
         descend(source, student, [Stage(np.ones(1), np.ones(1), 5)] * 2, Diverging([], False))

@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from scoremix.features import Hermite
-from scoremix.models.cells import SoftCells
+from scoremix.models.gates import SoftCells
 from scoremix.models.ladder import Ladder
-from scoremix.models.piecewise import PiecewisePolynomial
+from scoremix.models.score_model import PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 from scoremix.noise import geometric_levels
 from scoremix.sampling import draw as module

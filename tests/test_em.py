@@ -11,10 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Reference
 
 from scoremix.arrays import to_numpy
-from scoremix.learning import em
-from scoremix.learning.acceleration import Anderson, Squarem
-from scoremix.learning.em import expectation, expected_of, fit, maximisation, moved
-from scoremix.models.covariance import CollapsedError, covariance_of
+from scoremix.learning.em import em
+from scoremix.learning.em.acceleration import Anderson, Squarem
+from scoremix.learning.em.em import e_step, expected_of, m_step, recenter, run_em
+from scoremix.models.covariance.interface import CollapsedError
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -67,7 +68,7 @@ def test_a_pass_adds_up_what_it_says(xp, kind, weighted, spread):
     mixture = start(kind, means)
     weight = np.random.default_rng(2).integers(0, 4, len(x)).astype(float) if weighted else None
     source = ArraySource(xp.asarray(x), None if weight is None else xp.asarray(weight))
-    ours = expectation(source, mixture)
+    ours = e_step(source, mixture)
     mass, first, second, log_likelihood = brute_force(mixture, x, np.ones(len(x)) if weight is None else weight)
     # 600 terms of size 10; offsets from means 1e5 away carry 1e-11.
     np.testing.assert_allclose(ours.mass, mass, atol=1e-9)
@@ -93,11 +94,11 @@ def test_packed_and_stacked_kernels_agree(kind):
 def test_chunks_and_threads_do_not_change_the_sums(monkeypatch):
     means, x = data(n=5000)
     mixture = start("full", means)
-    whole = expectation(ArraySource(x), mixture, 1)
+    whole = e_step(ArraySource(x), mixture, 1)
     monkeypatch.setattr(em, "SMALL_WORK", 0)
     monkeypatch.setattr(em, "MAX_CHUNK", 700)
     for threads in (1, 3):
-        again = expectation(ArraySource(x), mixture, threads)
+        again = e_step(ArraySource(x), mixture, threads)
         np.testing.assert_allclose(again.second, whole.second, rtol=1e-11, atol=1e-9)
         np.testing.assert_allclose(again.log_likelihood, whole.log_likelihood, rtol=1e-12)
 
@@ -106,9 +107,9 @@ def test_many_frames_give_the_same_sums(monkeypatch):
     means, x = data(k=6, spread=1e6)
     mixture = start("full", means)
     assert len(mixture.joint().frames) == 6
-    kept = expectation(ArraySource(x), mixture)
+    kept = e_step(ArraySource(x), mixture)
     monkeypatch.setattr(em, "FEW_FRAMES", 2)
-    np.testing.assert_allclose(expectation(ArraySource(x), mixture).second, kept.second, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(e_step(ArraySource(x), mixture).second, kept.second, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,7 +119,7 @@ def test_moved_statistics_are_those_about_other_means(kind):
     shift = np.random.default_rng(3).standard_normal(means.shape)
     joint = mixture.joint()
     joint_sums = em.sums_of(joint, np.ascontiguousarray(x.T), None)
-    there = moved(joint_sums.expected(joint, mixture.covariance), mixture.covariance, shift)
+    there = recenter(joint_sums.expected(joint, mixture.covariance), mixture.covariance, shift)
     joint.means = mixture.means + shift
     expected = joint_sums.expected(joint, mixture.covariance)
     np.testing.assert_allclose(there.first, expected.first, atol=1e-9)
@@ -144,7 +145,7 @@ def test_ten_iterations_are_those_of_scikit_learn(kind, precision):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         reference.fit(x)
-    ours = fit(ArraySource(x.astype(precision)), begin, tol=1e-300, max_iter=10)
+    ours = run_em(ArraySource(x.astype(precision)), begin, tol=1e-300, max_iter=10)
     # Benign data: rounding of sums of 2,000 terms, in double and in single precision.
     tolerance = 1e-10 if precision == np.float64 else 1e-4
     np.testing.assert_allclose(ours.mixture.weights, reference.weights_, atol=tolerance)
@@ -157,7 +158,7 @@ def test_ten_iterations_are_those_of_scikit_learn(kind, precision):
 @given(st.sampled_from(KINDS), st.integers(0, 30), st.integers(1, 5))
 def test_the_likelihood_never_falls(kind, seed, k):
     means, x = data(n=150, k=k, d=2, spread=1.0, seed=seed)
-    run = fit(ArraySource(x), start(kind, means, seed), tol=1e-9, max_iter=40, reg=0.0)
+    run = run_em(ArraySource(x), start(kind, means, seed), tol=1e-9, max_iter=40, reg=0.0)
     # Rounding of a mean of 150 logarithms.
     assert np.all(np.diff(run.lower_bounds) > -1e-12)
 
@@ -168,8 +169,8 @@ def test_the_likelihood_never_falls(kind, seed, k):
 def test_accelerated_runs_reach_the_same_optimum_in_fewer_passes(kind, accelerate):
     means, x = data(n=2000, k=3, d=2, spread=1.5)
     begin = start(kind, means)
-    plain = fit(ArraySource(x), begin, tol=1e-9, max_iter=5000)
-    fast = fit(ArraySource(x), begin, tol=1e-9, max_iter=5000, acceleration=accelerate())
+    plain = run_em(ArraySource(x), begin, tol=1e-9, max_iter=5000)
+    fast = run_em(ArraySource(x), begin, tol=1e-9, max_iter=5000, acceleration=accelerate())
     assert plain.converged
     assert fast.converged
     assert fast.mixture.log_density(x).mean() > plain.mixture.log_density(x).mean() - 1e-6
@@ -193,8 +194,8 @@ def test_a_guess_that_lowers_the_likelihood_is_taken_back():
 
     bad = Bad()
     begin = start("full", means)
-    run = fit(ArraySource(x), begin, max_iter=21, tol=0.0, acceleration=bad)
-    plain = fit(ArraySource(x), begin, max_iter=11, tol=0.0)
+    run = run_em(ArraySource(x), begin, max_iter=21, tol=0.0, acceleration=bad)
+    plain = run_em(ArraySource(x), begin, max_iter=11, tol=0.0)
     assert bad.resets == 10
     assert run.n_passes == 21
     np.testing.assert_allclose(run.lower_bounds, plain.lower_bounds, rtol=1e-12)
@@ -204,7 +205,7 @@ def test_a_component_without_data_stays_where_it_is():
     means, x = data(n=300, k=2, d=2)
     lost = np.concatenate([means, [[1e5, 1e5]]])
     begin = start("full", lost)
-    update = maximisation(expectation(ArraySource(x), begin), begin, 1e-6)
+    update = m_step(e_step(ArraySource(x), begin), begin, 1e-6)
     np.testing.assert_array_equal(update.means[2], begin.means[2])
     np.testing.assert_array_equal(update.covariance.values[2], begin.covariance.values[2])
     assert np.all(np.isfinite(update.log_density(x)))
@@ -214,14 +215,14 @@ def test_a_component_without_data_stays_where_it_is():
 def test_data_without_any_spread_are_an_error():
     x = np.zeros((20, 2))
     with pytest.raises(CollapsedError, match="ill-defined empirical covariance"):
-        fit(ArraySource(x), start("full", np.zeros((2, 2))), reg=0.0)
+        run_em(ArraySource(x), start("full", np.zeros((2, 2))), reg=0.0)
 
 
 def test_foreign_arrays_give_the_same_fit(xp):
     means, x = data()
     begin = start("full", means)
-    ours = fit(ArraySource(x), begin, max_iter=3, tol=0.0).mixture
-    theirs = fit(ArraySource(xp.asarray(x)), begin, max_iter=3, tol=0.0).mixture
+    ours = run_em(ArraySource(x), begin, max_iter=3, tol=0.0).mixture
+    theirs = run_em(ArraySource(xp.asarray(x)), begin, max_iter=3, tol=0.0).mixture
     np.testing.assert_allclose(theirs.means, ours.means, atol=1e-10)
     np.testing.assert_array_equal(to_numpy(xp.asarray(x)), x)
 
@@ -230,4 +231,4 @@ def test_a_likelihood_that_is_not_finite_is_an_error():
     means, x = data(n=100, k=2, d=2)
     begin = start("spherical", means)
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="not a finite number"):
-        fit(ArraySource(x * 1e160), begin)
+        run_em(ArraySource(x * 1e160), begin)

@@ -10,8 +10,8 @@ from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from scoremix import DDPMMixture, DiffusionMixture, GaussianMixture
-from scoremix.models.covariance import covariance_of
-from scoremix.models.joint import frames_of
+from scoremix.models.covariance.types import covariance_of
+from scoremix.models.log_joint import choose_origins
 
 KINDS = ("full", "tied", "diag", "spherical")
 RNG = np.random.default_rng(0)
@@ -287,7 +287,7 @@ def test_frames_end_whatever_the_means_are():
     means = np.array([[0.0, np.nan], [1.0, 2.0], [np.inf, 0.0]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert len(frames_of(np.ones(3) / 3, means, covariance_of("diag", np.ones((3, 2)), 2), 1.0)) <= 3
+        assert len(choose_origins(np.ones(3) / 3, means, covariance_of("diag", np.ones((3, 2)), 2), 1.0)) <= 3
 
 
 class TestFarRows:

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from scoremix.cli import main
+from scoremix.cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
@@ -97,9 +97,9 @@ def test_links_of_the_readme_lead_somewhere():
         assert (ROOT / target).exists(), target
 
 
-def test_floors_of_the_design_page_are_those_that_are_tested():
+def test_rooms_of_the_design_page_are_those_that_are_tested():
     page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE)
-    written = {int(floor): set(re.findall(r"`([\w.]+)`", modules)) for floor, modules in rows}
-    floors = runpy.run_path(str(ROOT / "tests" / "test_floors.py"))["FLOORS"]
-    assert written == {number: set(floor.split()) for number, floor in enumerate(floors)}
+    rows = re.findall(r"^\| (`[\w.]+`|\(ground\)) \| [^|]* \| (.*) \|$", page, re.MULTILINE)
+    written = [(room.strip("`"), re.findall(r"`([\w.]+)`", files)) for room, files in rows]
+    rooms = runpy.run_path(str(ROOT / "tests" / "test_floors.py"))["ROOMS"]
+    assert written == [(room or "(ground)", files.split()) for room, files in rooms]

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from scoremix.samples.files import read_table, table_ending, write_table
 from scoremix.samples.formats import FORMATS, default_names
+from scoremix.samples.tables import read_table, table_ending, write_table
 
 ENDINGS = list(FORMATS)
 ROWS = np.random.default_rng(0).standard_normal((7, 3)) * [1e-9, 1, 1e12]

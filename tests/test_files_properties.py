@@ -22,10 +22,10 @@ from safetensors.numpy import save
 from tests.test_schema import ANSWERS, MODELS, POINTS, contents
 
 from scoremix import load
-from scoremix.samples.files import read_table, write_table
+from scoremix.cli.summary import summary
+from scoremix.cli.using import load_with_columns
 from scoremix.samples.formats import FORMATS
-from scoremix.summary import summary
-from scoremix.using import load_with_columns
+from scoremix.samples.tables import read_table, write_table
 
 NUMBERS = st.one_of(
     st.floats(),

@@ -10,8 +10,8 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from scoremix.samples.files import read_table, write_table
 from scoremix.samples.formats import FORMATS, default_names
+from scoremix.samples.tables import read_table, write_table
 
 ARROW_ENDINGS = ["parquet", "arrow", "feather"]
 

@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from scoremix import GaussianMixture
 from scoremix.estimators import gaussian_mixture
-from scoremix.learning.em import Fit
+from scoremix.learning.em.em import EMResult
 
 KINDS = ("full", "tied", "diag", "spherical")
 
@@ -21,14 +21,14 @@ def noise():
 @pytest.fixture
 def runs(monkeypatch):
     """Records every run of EM: its start and what it found."""
-    seen, fit = [], gaussian_mixture.fit
+    seen, fit = [], gaussian_mixture.run_em
 
     def recorded(source, start, **options):
         found = fit(source, start, **options)
         seen.append((start, found))
         return found
 
-    monkeypatch.setattr(gaussian_mixture, "fit", recorded)
+    monkeypatch.setattr(gaussian_mixture, "run_em", recorded)
     return seen
 
 
@@ -114,9 +114,9 @@ def test_sklearn_26621_the_warning_is_about_the_best_start(noise, monkeypatch, f
 
     def staged(source, start, **options):
         bound, converged = next(answers)
-        return Fit(start, [bound], converged, 1)
+        return EMResult(start, [bound], converged, 1)
 
-    monkeypatch.setattr(gaussian_mixture, "fit", staged)
+    monkeypatch.setattr(gaussian_mixture, "run_em", staged)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         model = GaussianMixture(2, n_init=2, random_state=0).fit(noise)

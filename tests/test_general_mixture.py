@@ -4,19 +4,20 @@ import numpy as np
 import pytest
 
 from scoremix.evaluation import make_gaussian_mixture
-from scoremix.learning import general_mixture as module
-from scoremix.learning.general_mixture import FINE, WIDE, Directions, Found, general_mixture, held_out_gain
-from scoremix.learning.mixture_ladder import general_base
+from scoremix.learning.coordinates import LeadingDirections
+from scoremix.learning.em.posterior import InMemorySamples
+from scoremix.learning.mixtures import full_covariances as module
+from scoremix.learning.mixtures.full_covariances import FINE, WIDE, FoundMixture, find_full_mixture, held_out_gain
+from scoremix.learning.mixtures.levels import find_base_mixture
 from scoremix.learning.moments import chunk_moments
-from scoremix.learning.posterior import Rows
-from scoremix.models.covariance import Full
+from scoremix.models.covariance.full import Full
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
 
 def found_in(X, seed=0, most=50):
-    directions = Directions.leading(np.corrcoef(X.T), most)
-    return general_mixture(ArraySource(X), directions, directions, 100, 1e-8, np.random.default_rng(seed))
+    directions = LeadingDirections.leading(np.corrcoef(X.T), most)
+    return find_full_mixture(ArraySource(X), directions, directions, 100, 1e-8, np.random.default_rng(seed))
 
 
 def small_clusters(n, seed, k=8, d=20):
@@ -80,7 +81,7 @@ def test_units_do_not_matter():
     answers = []
     for factor in (np.ones_like(unit), unit):
         moments = chunk_moments(next(ArraySource(X * factor).chunks(len(X))), X[0] * factor)
-        base = general_base(ArraySource(X * factor), moments, None, np.random.default_rng(0))
+        base = find_base_mixture(ArraySource(X * factor), moments, None, np.random.default_rng(0))
         coordinates = np.ascontiguousarray(base.frame.encode(new * factor).T)
         answers.append(base.mixture.log_density(coordinates) + np.log(factor).sum())
         assert not base.is_flat
@@ -92,14 +93,14 @@ def test_units_do_not_matter():
 def test_components_differ_in_the_leading_directions_alone():
     rng = np.random.default_rng(0)
     correlation = np.corrcoef(rng.standard_normal((50, 4)) @ rng.standard_normal((4, 6)) + 0.1, rowvar=False)
-    directions = Directions.leading(correlation, 2)
+    directions = LeadingDirections.leading(correlation, 2)
     values = np.linalg.eigvalsh(correlation)[::-1]
     one = Mixture(np.ones(1), np.zeros((1, 2)), Full(np.diag(values[:2])[None]))
     np.testing.assert_allclose(directions.embedded(one).covariances[0], correlation, atol=1e-12)
     x = rng.standard_normal((5, 6))
     along = next(directions.along(ArraySource(x)).chunks(5)).x
     np.testing.assert_allclose(along, x @ directions.lead)
-    whole = Directions.leading(correlation, 6)
+    whole = LeadingDirections.leading(correlation, 6)
     np.testing.assert_array_equal(whole.lead, np.eye(6))
 
 
@@ -112,14 +113,14 @@ def test_gains_are_held_out_and_weighted():
         asked.append((kind, source.n_rows))
         shift = 0.1 if kind == FINE else 0.0
         mixture = Mixture(np.ones(1), np.array([[shift, 0.0]]), Full(np.eye(2)[None]))
-        return Found(mixture, Directions.leading(np.eye(2), 2), kind)
+        return FoundMixture(mixture, LeadingDirections.leading(np.eye(2), 2), kind)
 
-    gain, error = held_out_gain(Rows(x, weight), learn, np.random.default_rng(1))
+    gain, error = held_out_gain(InMemorySamples(x, weight), learn, np.random.default_rng(1))
     expected = 0.1 * x[:, 0] - 0.005
     assert gain == pytest.approx(np.average(expected, weights=weight))
     share = weight / weight.sum()
     assert error == pytest.approx(np.sqrt(np.sum(share**2 * (expected - gain) ** 2)))
     assert asked == [(WIDE, 200), (FINE, 200)] * 3
     asked.clear()
-    held_out_gain(Rows(x + 3.0, weight), learn, np.random.default_rng(1))
+    held_out_gain(InMemorySamples(x + 3.0, weight), learn, np.random.default_rng(1))
     assert len(asked) == 2  # one fold is clear

@@ -7,17 +7,17 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from scoremix import GaussianMixture
-from scoremix.learning.em import fit
-from scoremix.learning.global_start import (
-    annealed_centers,
-    global_start,
-    optimality,
+from scoremix.learning.em.em import run_em
+from scoremix.learning.em.posterior import InMemorySamples
+from scoremix.learning.search.global_start import (
+    anneal_centers,
+    check_optimality,
+    find_global_start,
     sample_size,
-    some_rows,
+    subsample,
     typical_variance,
 )
-from scoremix.learning.posterior import Rows
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -72,10 +72,10 @@ def test_all_clusters_of_a_large_grid_are_found(kind, seed):
 def test_the_generator_determines_the_result(noise):
     x, _ = around(GRID, 5000)
     source = ArraySource(x)
-    one, again = (global_start(source, 16, "full", np.random.default_rng(3), noise=noise) for _ in range(2))
+    one, again = (find_global_start(source, 16, "full", np.random.default_rng(3), noise=noise) for _ in range(2))
     for a, b in ((one.weights, again.weights), (one.means, again.means), (one.covariances, again.covariances)):
         np.testing.assert_array_equal(a, b)
-    other = global_start(source, 16, "full", np.random.default_rng(4), noise=noise)
+    other = find_global_start(source, 16, "full", np.random.default_rng(4), noise=noise)
     assert np.any(other.means != one.means)
     # Components are numbered by their first coordinate, so they are the same ones.
     assert np.all(np.diff(one.means[:, 0]) >= 0)
@@ -87,7 +87,7 @@ def test_the_generator_determines_the_result(noise):
 def test_starts_are_mixtures_as_likely_as_the_truth(kind, k):
     centres = np.array([[0.0, 0.0, 0.0], [12.0, 0.0, 0.0], [0.0, 12.0, 0.0]])[:k]
     x, _ = around(centres, 900)
-    start = global_start(ArraySource(x), k, kind, np.random.default_rng(0))
+    start = find_global_start(ArraySource(x), k, kind, np.random.default_rng(0))
     assert start.covariance.kind == kind
     assert start.weights.sum() == pytest.approx(1)
     truth = Mixture(np.full(k, 1 / k), centres, covariance_of("spherical", np.ones(k), 3))
@@ -101,7 +101,7 @@ def test_starts_are_mixtures_as_likely_as_the_truth(kind, k):
 def test_more_components_than_clusters(kind, noise):
     centres = np.array([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0]])
     x, _ = around(centres, 600)
-    start = global_start(ArraySource(x), 7, kind, np.random.default_rng(0), noise=noise)
+    start = find_global_start(ArraySource(x), 7, kind, np.random.default_rng(0), noise=noise)
     assert start.n_components == 7
     assert np.all(start.weights > 0)
     assert found(start.means, centres) == 3
@@ -112,7 +112,7 @@ def test_more_components_than_clusters(kind, noise):
 @pytest.mark.parametrize("kind", KINDS)
 def test_as_many_components_as_rows(kind):
     x = np.random.default_rng(0).standard_normal((8, 2))
-    start = global_start(ArraySource(x), 8, kind, np.random.default_rng(0))
+    start = find_global_start(ArraySource(x), 8, kind, np.random.default_rng(0))
     assert start.n_components == 8
     assert np.all(np.isfinite(start.log_density(x)))
 
@@ -202,20 +202,20 @@ def test_the_start_is_near_the_optimum_of_em_from_the_truth(kind):
     values = {"full": np.tile(np.eye(2), (10, 1, 1)), "tied": np.eye(2), "diag": np.ones((10, 2))}
     truth = Mixture(np.full(10, 0.1), centres, covariance_of(kind, values.get(kind, np.ones(10)), 2))
     source = ArraySource(x)
-    best = fit(source, truth, tol=1e-8, max_iter=1000).lower_bounds[-1]
-    start = global_start(source, 10, kind, np.random.default_rng(0))
-    assert fit(source, start, tol=1e-8, max_iter=1000).lower_bounds[-1] > best - 1e-4
+    best = run_em(source, truth, tol=1e-8, max_iter=1000).lower_bounds[-1]
+    start = find_global_start(source, 10, kind, np.random.default_rng(0))
+    assert run_em(source, start, tol=1e-8, max_iter=1000).lower_bounds[-1] > best - 1e-4
 
 
 def best_fit(x, k, kind="full"):
-    start = global_start(ArraySource(x), k, kind, np.random.default_rng(0))
-    return fit(ArraySource(x), start, tol=1e-7, max_iter=500).mixture
+    start = find_global_start(ArraySource(x), k, kind, np.random.default_rng(0))
+    return run_em(ArraySource(x), start, tol=1e-7, max_iter=500).mixture
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_gaussian_passes_the_check_of_optimality(kind):
     x = np.random.default_rng(0).standard_normal((2000, 2))
-    gain, cost = optimality(ArraySource(x), best_fit(x, 1, kind))
+    gain, cost = check_optimality(ArraySource(x), best_fit(x, 1, kind))
     # Held out, a split loses what its six parameters overfit on half of the rows: chi-squared over n. Mean and six
     # standard deviations.
     assert abs(gain) < (6 + 6 * np.sqrt(2 * 6)) / 2000
@@ -226,8 +226,8 @@ def test_one_gaussian_passes_the_check_of_optimality(kind):
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 def test_one_component_too_few_shows_in_the_gain(kind):
     x, _ = around(GRID[:4], 1200)
-    gain, cost = optimality(ArraySource(x), best_fit(x, 3, kind))
-    right_gain, right_cost = optimality(ArraySource(x), best_fit(x, 4, kind))
+    gain, cost = check_optimality(ArraySource(x), best_fit(x, 3, kind))
+    right_gain, right_cost = check_optimality(ArraySource(x), best_fit(x, 4, kind))
     assert gain > 0.1
     assert cost > 0.1
     assert right_gain < 0.02
@@ -237,8 +237,8 @@ def test_one_component_too_few_shows_in_the_gain(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_component_too_many_shows_in_the_cost(kind):
     x, _ = around(GRID[:4], 1200)
-    _, cost = optimality(ArraySource(x), best_fit(x, 5, kind))
-    _, right = optimality(ArraySource(x), best_fit(x, 4, kind))
+    _, cost = check_optimality(ArraySource(x), best_fit(x, 5, kind))
+    _, right = check_optimality(ArraySource(x), best_fit(x, 4, kind))
     # A component too many gains by chance: half of chi-squared of its 6 parameters, at most, over n; six deviations.
     assert cost < (6 + 6 * np.sqrt(12)) / (2 * 1200) + 0.02
     assert right > 5 * cost
@@ -251,10 +251,10 @@ def test_a_bad_fit_fails_the_check_of_optimality():
         np.array([[0.0, -1.0], [0.0, 1.0], [18.0, 0.0], [45.0, 0.0]]),
         covariance_of("full", np.tile(np.eye(2), (4, 1, 1)), 2),
     )
-    stuck = fit(ArraySource(x), bad, tol=1e-6, max_iter=500).mixture
-    gain, cost = optimality(ArraySource(x), stuck)
+    stuck = run_em(ArraySource(x), bad, tol=1e-6, max_iter=500).mixture
+    gain, cost = check_optimality(ArraySource(x), stuck)
     assert gain > 5 * cost
-    good_gain, good_cost = optimality(ArraySource(x), best_fit(x, 4))
+    good_gain, good_cost = check_optimality(ArraySource(x), best_fit(x, 4))
     assert good_gain < 0.1 * good_cost
 
 
@@ -262,15 +262,17 @@ def test_optimality_has_no_units():
     x, _ = around(GRID[:4], 1200)
     model = best_fit(x, 4)
     scale, shift = np.array([1e-2, 1e3]), np.array([4.0, -2e3])
-    plain = optimality(ArraySource(x), model)
-    np.testing.assert_allclose(optimality(ArraySource(x * scale + shift), model.scaled(scale, shift)), plain, rtol=1e-2)
+    plain = check_optimality(ArraySource(x), model)
+    np.testing.assert_allclose(
+        check_optimality(ArraySource(x * scale + shift), model.scaled(scale, shift)), plain, rtol=1e-2
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_centres_come_out_of_the_noise(seed):
     centres = np.array([[-1.5, -1.0], [1.4, -1.2], [0.0, 0.2], [-1.0, 1.4], [1.3, 1.2]])
     x, _ = around(centres, 1000, seed, spread=0.1)
-    ends = annealed_centers(Rows(x, np.ones(1000)), 5, 0.01, np.random.default_rng(seed))
+    ends = anneal_centers(InMemorySamples(x, np.ones(1000)), 5, 0.01, np.random.default_rng(seed))
     assert ends.shape == (5, 2)
     assert found(ends, centres) == 5
     # Means of 200 rows of a tenth: standard deviation 0.007; the last noise is a third of a component's.
@@ -279,12 +281,12 @@ def test_centres_come_out_of_the_noise(seed):
 
 def test_samples_are_rows_with_their_weights():
     x, weight = np.arange(1000.0)[:, None], np.arange(1000.0) + 1
-    some = some_rows(Rows(x, weight), 200, np.random.default_rng(0))
+    some = subsample(InMemorySamples(x, weight), 200, np.random.default_rng(0))
     assert some.x.shape == (200, 1)
     np.testing.assert_array_equal(some.weight, some.x[:, 0] + 1)
     assert len(np.unique(some.x)) == 200
-    everything = Rows(x, weight)
-    assert some_rows(everything, 700, np.random.default_rng(0)) is everything
+    everything = InMemorySamples(x, weight)
+    assert subsample(everything, 700, np.random.default_rng(0)) is everything
 
 
 def test_more_parameters_need_more_rows():

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from scoremix.arrays import to_numpy
-from scoremix.models.covariance import covariance_of
-from scoremix.models.joint import Joint, frames_of, itemsize_of, normalise
+from scoremix.models.covariance.types import covariance_of
+from scoremix.models.log_joint import LogJoint, choose_origins, itemsize_of, normalize_posterior
 
 
 def dense_joint(weights, means, covariance, x):
@@ -41,7 +41,7 @@ def scene(k, d, spread=3.0, condition=1.0, n=200, seed=0):
 )
 def test_densities_are_those_of_scipy(xp, k, d, condition, stacked):
     weights, means, covariance, x = scene(k, d, condition=condition)
-    joint = Joint(weights, means, covariance)
+    joint = LogJoint(weights, means, covariance)
     assert joint.is_stacked == stacked
     ours = assembled(joint, xp.asarray(x), x.shape[1])
     expected = dense_joint(weights, means, covariance, x)
@@ -59,7 +59,7 @@ def test_frames_keep_the_digits_of_distant_components(kind):
         "diag": np.ones((4, 3)),
         "spherical": np.ones(4),
     }
-    joint = Joint(weights, means, covariance_of(kind, values[kind], 3))
+    joint = LogJoint(weights, means, covariance_of(kind, values[kind], 3))
     assert len(joint.frames) == 4
     nearest = np.arange(40) % 4
     ours = assembled(joint, x, 40)[nearest, np.arange(40)]
@@ -71,12 +71,12 @@ def test_frames_keep_the_digits_of_distant_components(kind):
 
 def test_one_frame_where_means_are_near():
     weights, means, covariance, _ = scene(5, 2)
-    np.testing.assert_allclose(frames_of(weights, means, covariance, 1e4), weights @ means[None])
+    np.testing.assert_allclose(choose_origins(weights, means, covariance, 1e4), weights @ means[None])
 
 
 def test_every_mean_is_near_a_frame():
     weights, means, covariance, _ = scene(30, 2, spread=1e3)
-    frames = frames_of(weights, means, covariance, 1e4)
+    frames = choose_origins(weights, means, covariance, 1e4)
     assert 1 < len(frames) <= 30
     nearest = np.min([covariance.squared_distance(means, frame) for frame in frames], axis=0)
     assert nearest.max() <= 1e4
@@ -84,7 +84,7 @@ def test_every_mean_is_near_a_frame():
 
 def test_single_precision_is_kept_and_close(xp):
     weights, means, covariance, x = scene(6, 3)
-    joint = Joint(weights, means, covariance, itemsize=4)
+    joint = LogJoint(weights, means, covariance, itemsize=4)
     single = xp.asarray(x, dtype=xp.float32)
     assert itemsize_of(single) == 4
     for part in joint.parts(single):
@@ -97,7 +97,7 @@ def test_single_precision_is_kept_and_close(xp):
 
 def test_normalise_never_makes_denormal_or_infinite_numbers(xp):
     log_joint = np.array([[0.0, -1e5, 700.0], [-1e5, 3.0, -700.0]])
-    relative, total, log_density = (to_numpy(part) for part in normalise(xp.asarray(log_joint)))
+    relative, total, log_density = (to_numpy(part) for part in normalize_posterior(xp.asarray(log_joint)))
     np.testing.assert_array_equal(log_density, [0.0, 3.0, 700.0])
     assert relative.min() > 1e-300
     np.testing.assert_array_equal(total, 1.0)
@@ -107,10 +107,10 @@ def test_normalise_never_makes_denormal_or_infinite_numbers(xp):
 def test_gradient_is_the_score(stacked):
     condition, spread = (1e6, 1e-3) if stacked else (1.0, 3.0)
     weights, means, covariance, x = scene(3, 3, spread, condition, n=5)
-    joint = Joint(weights, means, covariance)
+    joint = LogJoint(weights, means, covariance)
     assert joint.is_stacked == stacked
     (part,) = joint.parts(x)
-    relative, total, _ = normalise(part.log_joint)
+    relative, total, _ = normalize_posterior(part.log_joint)
     ours = joint.gradient(part, relative / total)
     inverse = np.linalg.inv(covariance.values)
     shares = np.exp(dense_joint(weights, means, covariance, x))

@@ -7,11 +7,11 @@ from scipy.special import softmax
 
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite
-from scoremix.models import cells as cells_module
+from scoremix.models import gates as cells_module
 from scoremix.models import ladder as module
-from scoremix.models.cells import SoftCells
+from scoremix.models.gates import SoftCells
 from scoremix.models.ladder import Ladder
-from scoremix.models.piecewise import PiecewisePolynomial
+from scoremix.models.score_model import PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 
 NOISE = 0.8

@@ -9,8 +9,8 @@ from scipy.stats import multivariate_normal
 
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite
-from scoremix.models.corrected import trust_radius
-from scoremix.models.likelihood_ratio import LikelihoodRatio, PiecewiseScore, local_design
+from scoremix.models.likelihood_ratio import LikelihoodRatio
+from scoremix.models.score_model import PiecewiseScore, local_design, trust_radius
 
 CROSSED = np.array([np.diag([9.0, 0.04]), np.diag([0.04, 9.0])])
 ONE = np.zeros(1, dtype=np.intp)

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from scoremix.learning import posterior
-from scoremix.learning.merges import (
+from scoremix.learning.em import posterior
+from scoremix.learning.em.posterior import InMemorySamples, Posterior
+from scoremix.learning.search.merges import (
     NEAREST,
     OVERLAPPING,
     cheapest_disjoint,
     merge_costs,
-    merged,
+    merge_moments,
+    merge_pairs,
     near_pairs,
-    with_merged,
 )
-from scoremix.learning.posterior import Posterior, Rows
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 KINDS = ("full", "tied", "diag", "spherical")
@@ -51,7 +51,7 @@ def every_pair(k):
 def rows_of_model(mixture, n=400, seed=1, weighted=True):
     rng = np.random.default_rng(seed)
     x = mixture.sample(n, rng)[0]
-    return Rows(x, rng.integers(1, 4, n).astype(float) if weighted else np.ones(n))
+    return InMemorySamples(x, rng.integers(1, 4, n).astype(float) if weighted else np.ones(n))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -60,7 +60,7 @@ def test_costs_are_those_of_replacing_the_pair(kind, weighted):
     mixture = model(kind)
     rows = rows_of_model(mixture, weighted=weighted)
     i, j = every_pair(5)
-    pairs, joint = merged(mixture, i, j), joint_density(mixture, rows.x)
+    pairs, joint = merge_moments(mixture, i, j), joint_density(mixture, rows.x)
     fused = joint_density(pairs, rows.x)
     density, owner = joint.sum(axis=1), np.argmax(joint, axis=1)
     reference = []
@@ -118,7 +118,7 @@ def test_far_clusters_cost_much_though_their_density_underflows():
 def test_the_merged_component_has_the_moments_of_the_pair(kind):
     mixture = model(kind)
     i, j = every_pair(5)
-    pairs = merged(mixture, i, j)
+    pairs = merge_moments(mixture, i, j)
     for p, (a, b) in enumerate(zip(i, j, strict=True)):
         two = mixture.take(np.array([a, b]))
         weight = two.weights.sum()
@@ -141,7 +141,7 @@ def test_the_merged_component_has_the_moments_of_the_pair(kind):
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 def test_disjoint_merges_keep_weights_and_moments(kind):
     mixture = model(kind, k=6)
-    after = with_merged(mixture, np.array([4, 1]), np.array([0, 3]))
+    after = merge_pairs(mixture, np.array([4, 1]), np.array([0, 3]))
     assert after.n_components == 4
     assert after.weights.sum() == pytest.approx(1, abs=1e-14)
     np.testing.assert_allclose(after.mean(), mixture.mean(), atol=1e-13)
@@ -157,7 +157,7 @@ def test_disjoint_merges_keep_weights_and_moments(kind):
 
 def test_tied_merges_keep_the_matrix_until_the_next_pass():
     mixture = model("tied")
-    after = with_merged(mixture, np.array([0]), np.array([2]))
+    after = merge_pairs(mixture, np.array([0]), np.array([2]))
     np.testing.assert_array_equal(after.covariance.values, mixture.covariance.values)
     assert after.n_components == 4
     assert after.weights.sum() == pytest.approx(1)
@@ -165,7 +165,7 @@ def test_tied_merges_keep_the_matrix_until_the_next_pass():
 
 def test_all_components_can_be_merged_to_one():
     mixture = model("full", k=2)
-    one = with_merged(mixture, np.array([0]), np.array([1]))
+    one = merge_pairs(mixture, np.array([0]), np.array([1]))
     assert one.n_components == 1
     np.testing.assert_allclose(one.means[0], mixture.mean(), atol=1e-13)
     np.testing.assert_allclose(one.covariances[0], mixture.cov(), atol=1e-12)
@@ -175,7 +175,7 @@ def overlapping(means, shares, weight):
     """A posterior of which only means and shares matter."""
     k, d = means.shape
     mixture = Mixture(np.full(k, 1 / k), means, covariance_of("spherical", np.ones(k), d))
-    return Posterior(Rows(np.zeros((len(shares), d)), weight), mixture, np.zeros(len(shares)), shares)
+    return Posterior(InMemorySamples(np.zeros((len(shares), d)), weight), mixture, np.zeros(len(shares)), shares)
 
 
 @given(st.integers(2, 25), st.integers(0, 50))

@@ -10,9 +10,9 @@ from scipy.stats import multivariate_normal
 
 from scoremix import GaussianMixture
 from scoremix.arrays import to_numpy
-from scoremix.learning import missing
-from scoremix.learning.em import expectation, fit
-from scoremix.learning.missing import (
+from scoremix.learning.em import missing
+from scoremix.learning.em.em import e_step, run_em
+from scoremix.learning.em.missing import (
     Filled,
     evaluate_with_missing,
     expectation_with_missing,
@@ -20,7 +20,7 @@ from scoremix.learning.missing import (
     impute,
     swept,
 )
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -119,7 +119,7 @@ def test_rows_that_show_nothing_change_nothing(kind):
     np.testing.assert_allclose(ours.mass, 21 * mixture.weights, rtol=1e-14)
     np.testing.assert_array_equal(ours.first, 0.0)
     assert (ours.log_likelihood, ours.weight) == (0.0, 21.0)
-    updated = fit(ArraySource(x, weight), mixture, step=expectation_with_missing, max_iter=1, reg=0.0).mixture
+    updated = run_em(ArraySource(x, weight), mixture, step=expectation_with_missing, max_iter=1, reg=0.0).mixture
     # Multiplied by a mass and divided by it.
     np.testing.assert_allclose(updated.weights, mixture.weights, rtol=1e-14)
     np.testing.assert_allclose(updated.means, mixture.means, rtol=1e-14)
@@ -133,7 +133,7 @@ def test_complete_data_are_an_ordinary_pass(kind, weighted):
     _, x = data(mixture, n=500)
     weight = np.random.default_rng(2).random(500) if weighted else None
     ours = expectation_with_missing(ArraySource(x, weight), mixture)
-    theirs = expectation(ArraySource(x, weight), mixture)
+    theirs = e_step(ArraySource(x, weight), mixture)
     # 500 terms of size 100 in another order.
     np.testing.assert_allclose(ours.mass, theirs.mass, atol=1e-10)
     np.testing.assert_allclose(ours.first, theirs.first, atol=1e-9)
@@ -162,7 +162,9 @@ def test_neither_chunks_nor_threads_change_the_sums(monkeypatch, kind):
 @given(st.sampled_from(KINDS), st.integers(0, 30), st.floats(0.05, 0.7))
 def test_the_observed_likelihood_never_falls(kind, seed, share):
     x, _ = data(mixture_of(kind, seed), n=100, share=share, seed=seed)
-    run = fit(ArraySource(x), mixture_of(kind, seed + 1), step=expectation_with_missing, tol=1e-9, max_iter=15, reg=0.0)
+    run = run_em(
+        ArraySource(x), mixture_of(kind, seed + 1), step=expectation_with_missing, tol=1e-9, max_iter=15, reg=0.0
+    )
     assume(
         run.mixture.weights.min() * 100 > D + 2
     )  # a component of as many rows as parameters collapses, and is guarded
@@ -174,7 +176,7 @@ def test_the_observed_likelihood_never_falls(kind, seed, share):
 def test_fits_with_holes_come_near_the_truth(kind):
     truth = mixture_of(kind)
     x, whole = data(truth, n=4000)
-    ours = fit(ArraySource(x), truth, step=expectation_with_missing, tol=1e-6, max_iter=200).mixture
+    ours = run_em(ArraySource(x), truth, step=expectation_with_missing, tol=1e-6, max_iter=200).mixture
     # 44 parameters at most: 44 / (2 x 4000) nats with all values, about twice that with these holes; filled in means
     # would cost tenths.
     assert truth.log_density(whole).mean() - ours.log_density(whole).mean() < 0.02

@@ -14,12 +14,13 @@ from scoremix.evaluation import (
     make_spiral,
     posterior_regret,
 )
-from scoremix.learning import mixture_ladder
-from scoremix.learning.mixture_ladder import Standard, general_base
+from scoremix.learning.coordinates import StandardizedColumns
+from scoremix.learning.mixtures import levels as mixture_ladder
+from scoremix.learning.mixtures.levels import find_base_mixture
 from scoremix.learning.moments import chunk_moments
-from scoremix.models.corrected import CorrectedMixture
 from scoremix.models.ladder import Ladder
-from scoremix.models.split_tree import SplitTree
+from scoremix.models.score_model import CorrectedMixture
+from scoremix.plots.split_tree import SplitTree
 from scoremix.samples.source import ArraySource
 from scoremix.storage import read_model, write_model
 
@@ -31,7 +32,7 @@ def moments_of(X):
 
 
 def base_of(X, rank=None, seed=0):
-    return general_base(ArraySource(X), moments_of(X), rank, np.random.default_rng(seed))
+    return find_base_mixture(ArraySource(X), moments_of(X), rank, np.random.default_rng(seed))
 
 
 def clusters(n=3000, d=2, k=3, seed=0, **more):
@@ -172,7 +173,7 @@ def test_many_dimensions_share_the_gaussian_of_the_weak_ones(monkeypatch):
 def test_standard_columns_span_the_data():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((200, 2)) @ rng.standard_normal((2, 5)) * [1, 10, 1e-3, 1, 1e3] + 4.0
-    space = Standard.of(moments_of(X))
+    space = StandardizedColumns.of(moments_of(X))
     assert len(space.columns) == space.frame.rank == 2
     z = space.encode(X)
     np.testing.assert_allclose([z.mean(axis=0), z.std(axis=0)], [[0, 0], [1, 1]], atol=1e-9)

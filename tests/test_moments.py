@@ -5,12 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import lstsq
 
-from scoremix.learning.moments import (
-    NormalEquations,
-    chunk_moments,
-    ridge_solve,
-    squared_loss,
-)
+from scoremix.learning.moments import chunk_moments
+from scoremix.learning.regression.normal_equations import NormalEquations, ridge_solve, squared_loss
 from scoremix.samples.source import ArraySource, Chunk
 
 

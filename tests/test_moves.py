@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scoremix.learning.coordinates import Coordinates
-from scoremix.learning.global_start import search_on
-from scoremix.learning.moves import LEAST_GAIN, PROMISING, Offers, with_split
-from scoremix.learning.posterior import Rows
-from scoremix.learning.seeding import mixture_of_cells
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.coordinates import IndependentColumns
+from scoremix.learning.em.posterior import InMemorySamples
+from scoremix.learning.em.seeding import mixture_of_cells
+from scoremix.learning.search.global_start import make_search
+from scoremix.learning.search.moves import LEAST_GAIN, PROMISING, SplitMergeOffers, split_components
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 KINDS = ("full", "tied", "diag", "spherical")
@@ -24,12 +24,12 @@ def clusters(n=900, seed=0, weighted=False, centres=CENTRES):
     label = np.arange(n) % 6
     x = centres[label] + rng.standard_normal((n, 2))
     weight = rng.integers(1, 4, n).astype(float) if weighted else np.ones(n)
-    return Rows(x, weight), label
+    return InMemorySamples(x, weight), label
 
 
 def standardised(rows, kind):
     """Rows as a search sees them, with the scale and the origin."""
-    coordinates = Coordinates.of(rows, kind)
+    coordinates = IndependentColumns.of(rows, kind)
     return coordinates.rows(rows), coordinates.scale, coordinates.origin
 
 
@@ -37,7 +37,7 @@ def trapped(kind, weighted=False):
     """A search, and a start with four centres on three clusters, and two on the other three."""
     plain, label = clusters(weighted=weighted)
     rows, scale, origin = standardised(plain, kind)
-    search = search_on(rows, (CENTRES - origin) / scale, kind)
+    search = make_search(rows, (CENTRES - origin) / scale, kind)
     wrong = np.array([[-1.0, 0.0], [1.0, 0.0], [10.0, 0.0], [20.0, 0.0], [100.0, 0.0], [115.0, 0.0]])
     centers = (wrong - origin) / scale
     start = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
@@ -46,7 +46,7 @@ def trapped(kind, weighted=False):
 
 
 def offers(gains, costs):
-    return Offers(None, np.array(gains), np.array(costs))
+    return SplitMergeOffers(None, np.array(gains), np.array(costs))
 
 
 def test_gains_above_costs_are_promising():
@@ -86,9 +86,9 @@ def test_moves_take_weights():
 @pytest.mark.parametrize("seed", range(4))
 def test_moves_never_lower_the_likelihood(kind, seed):
     rng = np.random.default_rng(seed)
-    rows, _, _ = standardised(Rows(rng.standard_normal((800, 2)) ** 3, np.ones(800)), kind)
+    rows, _, _ = standardised(InMemorySamples(rng.standard_normal((800, 2)) ** 3, np.ones(800)), kind)
     centers = rows.x[rng.choice(800, 7, replace=False)]
-    search = search_on(rows, centers, kind)
+    search = make_search(rows, centers, kind)
     start = search.em(mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior), 100)
     # The prior of EM goes on to trade some likelihood for it while it settles; moves are kept only where they gain.
     settled = search.rows.posterior(search.em(start, 10, LEAST_GAIN)).log_likelihood
@@ -98,18 +98,18 @@ def test_moves_never_lower_the_likelihood(kind, seed):
 def test_nothing_moves_at_the_optimum():
     search, _, best, _ = trapped("full")
     np.testing.assert_allclose(search.improved(best.mixture).mixture.means, best.mixture.means, atol=1e-4)
-    assert len(Offers.of(search, best).promising(3)) == 0
+    assert len(SplitMergeOffers.of(search, best).promising(3)) == 0
 
 
 def test_what_was_seen_is_not_looked_for_again(monkeypatch):
     search, start, _, _ = trapped("full")
     start = search.em(search.improved(start).mixture, 500, 0.0)  # EM has nothing left to gain
     found, looks = search.improved(start), []
-    monkeypatch.setattr("scoremix.learning.moves.split_gains", lambda *_: looks.append(1) or found.offers.splits)
+    monkeypatch.setattr("scoremix.learning.search.moves.split_gains", lambda *_: looks.append(1) or found.offers.splits)
     again = search.improved(found.mixture, last=found)
     assert not looks
     assert again.log_likelihood == pytest.approx(found.log_likelihood, abs=LEAST_GAIN)
-    other = replace(search, rows=Rows(search.rows.x, search.rows.weight))
+    other = replace(search, rows=InMemorySamples(search.rows.x, search.rows.weight))
     other.improved(found.mixture, max_rounds=0, last=found)  # rows that may be others
     search.improved(start, max_rounds=0, last=replace(found, log_density=found.log_density - 1))  # EM gains
     assert len(looks) == 2
@@ -123,7 +123,7 @@ def test_no_rounds_make_no_moves():
 
 def test_one_component_stays_one():
     rows, _, _ = standardised(clusters()[0], "full")
-    search = search_on(rows, np.zeros((1, 2)), "full")
+    search = make_search(rows, np.zeros((1, 2)), "full")
     found = search.improved(Mixture(np.ones(1), np.zeros((1, 2)), covariance_of("full", np.eye(2)[None], 2)))
     assert found.mixture.n_components == 1
     np.testing.assert_allclose(found.mixture.means, np.zeros((1, 2)), atol=1e-5)
@@ -135,7 +135,7 @@ def test_merges_reduce_to_the_clusters(kind):
     plain, label = clusters(centres=GRID)
     rows, scale, origin = standardised(plain, kind)
     centers = np.concatenate([rows.x[label == k][:4] for k in range(6)])  # four in each
-    search = search_on(rows, centers, kind)
+    search = make_search(rows, centers, kind)
     many = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
     found = search.reduced(search.em(many, 3), 6)
     assert found.n_components == 6
@@ -156,7 +156,7 @@ def test_a_split_replaces_the_component_by_its_two(kind):
     search, start, _, _ = trapped(kind)
     state = search.rows.posterior(search.em(start, 10))
     splits, which = search.splits(state), np.array([4, 1])
-    larger = with_split(state.mixture, splits, which)
+    larger = split_components(state.mixture, splits, which)
     assert larger.n_components == 8
     assert larger.weights.sum() == pytest.approx(1)
     for part in (splits.first, splits.second):
@@ -172,7 +172,7 @@ def test_a_split_replaces_the_component_by_its_two(kind):
 def test_offers_are_the_gains_and_the_costs_in_order():
     search, start, _, _ = trapped("full")
     state = search.rows.posterior(search.em(start, 20))
-    there = Offers.of(search, state)
+    there = SplitMergeOffers.of(search, state)
     assert there.gains.shape == (6,)
     assert np.all(np.diff(there.costs) >= 0)
     # The component that covers two clusters is promising, two that share one cost nearly nothing.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scoremix.learning.noise_scale import local_noise_scale
+from scoremix.learning.mixtures.noise_scale import local_noise_scale
 
 
 def clusters(n=3000, d=2, noise_scale=0.5, seed=0):

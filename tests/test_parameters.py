@@ -17,8 +17,8 @@ from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix import DDPMMixture, DiffusionMixture, GaussianMixture, load
+from scoremix.cli.summary import summary
 from scoremix.samples.columns import Columns
-from scoremix.summary import summary
 
 EXACT = 1e-10
 KINDS = ("full", "tied", "diag", "spherical")

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from scoremix.paths import atomic_write, existing_file, writable_file
-from scoremix.plots import save_figure
-from scoremix.samples.files import write_table
+from scoremix.plots.figure import save_figure
 from scoremix.samples.formats import FORMATS
+from scoremix.samples.tables import write_table
 from scoremix.storage import write_model
 
 

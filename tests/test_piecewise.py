@@ -7,9 +7,9 @@ from scipy.special import softmax
 
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite
-from scoremix.models import cells as cells_module
-from scoremix.models.cells import LOGIT_CUT, SoftCells, Voronoi
-from scoremix.models.piecewise import TRUST_RADIUS, PiecewisePolynomial, clip_to_ball, design
+from scoremix.models import gates as cells_module
+from scoremix.models.gates import LOGIT_CUT, SoftCells, Voronoi
+from scoremix.models.score_model import TRUST_RADIUS, PiecewisePolynomial, clip_to_ball, design
 
 CENTERS = np.array([[0.0, 0.0], [3.0, 1.0], [-1.0, 4.0]])
 WEIGHTS = np.array([0.5, 0.3, 0.2])

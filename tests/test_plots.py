@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from scoremix import DiffusionMixture
-from scoremix.plots import figure_ending, fit_figure, save_figure
+from scoremix.plots.figure import figure_ending, fit_figure, save_figure
 from scoremix.samples.columns import Columns
 
 CENTRES = {1: [[-4.0], [4.0]], 2: [[-4.0, 0.0], [4.0, 1.0]], 4: [[-4.0, 0, 0, 0], [4.0, 1.0, 0, 0]]}

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from scoremix.learning import posterior
-from scoremix.learning.em import expectation
-from scoremix.learning.posterior import Rows, batches, rows_of, weight_of
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.em import posterior
+from scoremix.learning.em.em import e_step
+from scoremix.learning.em.posterior import InMemorySamples, load_samples, ragged_batches, total_weight
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -33,18 +33,18 @@ def mixture(kind, d=3):
 def test_all_rows_come_with_their_weights():
     x = np.random.default_rng(0).standard_normal((7, 2))
     weight = np.array([1.0, 0.0, 2.5, 1.0, 0.0, 3.0, 0.5])
-    rows = rows_of(ArraySource(x, weight), 7, np.random.default_rng(0))
+    rows = load_samples(ArraySource(x, weight), 7, np.random.default_rng(0))
     np.testing.assert_array_equal(rows.x, x[weight > 0])
     np.testing.assert_array_equal(rows.weight, weight[weight > 0])
     assert rows.total == 8.0
-    plain = rows_of(ArraySource(x), 100, np.random.default_rng(0))
+    plain = load_samples(ArraySource(x), 100, np.random.default_rng(0))
     np.testing.assert_array_equal(plain.x, x)
     np.testing.assert_array_equal(plain.weight, np.ones(7))
 
 
 def test_at_most_so_many_rows_are_drawn():
     x = np.arange(1000.0)[:, None]
-    rows = rows_of(ArraySource(x), 200, np.random.default_rng(0))
+    rows = load_samples(ArraySource(x), 200, np.random.default_rng(0))
     assert rows.x.shape == (200, 1)
     np.testing.assert_array_equal(rows.weight, np.ones(200))
     assert np.all(np.isin(rows.x, x))
@@ -52,7 +52,7 @@ def test_at_most_so_many_rows_are_drawn():
 
 def test_rows_are_drawn_by_weight():
     x, weight = np.arange(4.0)[:, None].repeat(1000, axis=0), np.repeat([0.0, 1.0, 2.0, 5.0], 1000)
-    rows = rows_of(ArraySource(x, weight), 2000, np.random.default_rng(0))
+    rows = load_samples(ArraySource(x, weight), 2000, np.random.default_rng(0))
     shares = np.bincount(rows.x[:, 0].astype(int), minlength=4) / 2000
     assert shares[0] == 0
     # Shares of 2,000 draws: standard deviations of at most 0.011.
@@ -65,8 +65,8 @@ def test_weights_are_added_up(n):
     weight = np.random.default_rng(0).integers(0, 5, n).astype(np.float32)
     weight[0] = 1
     x = np.zeros((n, 1), dtype=np.float32)
-    assert weight_of(ArraySource(x, weight)) == weight.sum(dtype=np.float64)
-    assert weight_of(ArraySource(x)) == n
+    assert total_weight(ArraySource(x, weight)) == weight.sum(dtype=np.float64)
+    assert total_weight(ArraySource(x)) == n
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_the_posterior_is_that_of_scipy(kind, weighted):
     rng, model = np.random.default_rng(1), mixture(kind)
     x = 2 * rng.standard_normal((200, 3))
     weight = rng.random(200) if weighted else np.ones(200)
-    state = Rows(x, weight).posterior(model)
+    state = InMemorySamples(x, weight).posterior(model)
     log_joint = np.array(
         [
             np.log(w) + multivariate_normal(mean, cov).logpdf(x)
@@ -89,18 +89,18 @@ def test_the_posterior_is_that_of_scipy(kind, weighted):
     assert state.log_likelihood == pytest.approx(np.average(log_density, weights=weight), rel=1e-11, abs=1e-11)
     np.testing.assert_allclose(state.expected.mass, weight @ shares, rtol=1e-9)
     assert state.expected.weight == pytest.approx(weight.sum())
-    np.testing.assert_array_equal(state.expected.second, expectation(state.rows.source, model, 1).second)
+    np.testing.assert_array_equal(state.expected.second, e_step(state.rows.source, model, 1).second)
 
 
 def test_single_precision_is_close():
     x = np.random.default_rng(0).standard_normal((500, 3))
-    rows = Rows(x, np.full(500, 0.1))
+    rows = InMemorySamples(x, np.full(500, 0.1))
     single = rows.single()
     assert single.x.dtype == single.weight.dtype == np.float32
     assert single.total == pytest.approx(50, rel=1e-6)
     model = mixture("full")
     assert single.posterior(model).log_likelihood == pytest.approx(rows.posterior(model).log_likelihood, abs=1e-5)
-    back = Rows(np.ones((2, 3)), np.ones(2)).like(single)
+    back = InMemorySamples(np.ones((2, 3)), np.ones(2)).like(single)
     assert back.x.dtype == back.weight.dtype == np.float32
     assert rows.like(rows).x.dtype == np.float64
 
@@ -112,7 +112,7 @@ def test_batches_cover_every_entry_once(sizes, width, numbers):
     seen, items = np.zeros(sizes.sum(), dtype=int), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posterior, "BATCH_NUMBERS", numbers)
-        for batch in batches(starts, sizes, width):
+        for batch in ragged_batches(starts, sizes, width):
             items.extend(batch.items)
             assert batch.index.shape == batch.valid.shape == (len(batch.items), sizes[batch.items].max())
             # What is padded stays within its segment, so that it can be read.
@@ -129,4 +129,4 @@ def test_batches_cover_every_entry_once(sizes, width, numbers):
 
 def test_no_segments_give_no_batches():
     nothing = np.zeros(3, dtype=np.intp)
-    assert list(batches(nothing, nothing, 2)) == []
+    assert list(ragged_batches(nothing, nothing, 2)) == []

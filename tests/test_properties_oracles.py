@@ -18,7 +18,7 @@ from scipy.stats import ortho_group
 from sklearn.exceptions import ConvergenceWarning
 
 from scoremix import GaussianMixture
-from scoremix.models.joint import TOLERANCE
+from scoremix.models.log_joint import TOLERANCE
 
 KINDS = ("full", "tied", "diag", "spherical")
 WEIGHTS = [1.0, 1.0, 1.0, 1e-3, 1e-30, 1e-300, 1e-310, 0.0]

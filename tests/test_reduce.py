@@ -178,11 +178,11 @@ def test_a_forked_process_begins_without_the_limits_of_other_threads():
 
 
 PLACES = {
-    "M-step": "scoremix.learning.em.maximisation",
-    "splits": "scoremix.learning.moves.split_gains",
-    "merges": "scoremix.learning.moves.merge_costs",
-    "prior": "scoremix.learning.global_start.rounding",
-    "factors": "scoremix.models.covariance._inverse_factor",
+    "M-step": "scoremix.learning.em.em.m_step",
+    "splits": "scoremix.learning.search.moves.split_gains",
+    "merges": "scoremix.learning.search.moves.merge_costs",
+    "prior": "scoremix.learning.search.global_start.rounding_floor",
+    "factors": "scoremix.models.covariance.full.inverse_factor",
 }
 
 

@@ -6,13 +6,12 @@ import pytest
 from scoremix.arrays import to_numpy
 from scoremix.evaluation.problems import make_gaussian_mixture
 from scoremix.features import Hermite, hermite_size
-from scoremix.learning.moments import NormalEquations
-from scoremix.learning.residual_regression import (
+from scoremix.learning.regression.corrections import (
     FOLDS,
     GATE,
     MAX_COLUMNS,
     SWITCH,
-    Correcting,
+    CorrectionSettings,
     ResidualStatistic,
     fit_residual,
     highest_degree,
@@ -20,15 +19,17 @@ from scoremix.learning.residual_regression import (
     narrow_variance,
     stein_products,
 )
-from scoremix.learning.selection import ROWS_PER_FEATURE, choose, held_out_gains
-from scoremix.models.corrected import trust_radius
-from scoremix.models.covariance import Full, Spherical
+from scoremix.learning.regression.degrees import ROWS_PER_FEATURE, held_out_gains, select_if_sure
+from scoremix.learning.regression.normal_equations import NormalEquations
+from scoremix.models.covariance.full import Full
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
+from scoremix.models.score_model import trust_radius
 from scoremix.noise import BLOCK, geometric_levels, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk
 
-ONE = Correcting(n_threads=1)
+ONE = CorrectionSettings(n_threads=1)
 NAMES = ("gram", "cross", "target", "weight")
 
 
@@ -204,10 +205,10 @@ def noisy_system(signal, seed=0, n=2000):
 
 
 def test_noise_is_refused_and_signal_accepted():
-    refused = [choose(*noisy_system(0.0, seed), 1e9).degree for seed in range(40)]
+    refused = [select_if_sure(*noisy_system(0.0, seed), 1e9).degree for seed in range(40)]
     # Each degree passes by chance in a few per cent; 40 systems of three: more than 12 in all would be wrong.
     assert np.count_nonzero(np.array(refused) >= 0) <= 12
-    chosen = choose(*noisy_system(0.3), 1e9)
+    chosen = select_if_sure(*noisy_system(0.3), 1e9)
     assert chosen.degree >= 1
     assert chosen.coef[1, 0] == pytest.approx(0.3, abs=0.05)
     assert chosen.change < 0
@@ -215,8 +216,8 @@ def test_noise_is_refused_and_signal_accepted():
 
 def test_few_rows_have_no_polynomial():
     gram, cross, sizes = noisy_system(1.0)
-    assert choose(gram, cross, sizes, ROWS_PER_FEATURE * 1 - 1).degree == -1
-    assert choose(gram, cross, sizes, ROWS_PER_FEATURE * 2).degree <= 1
+    assert select_if_sure(gram, cross, sizes, ROWS_PER_FEATURE * 1 - 1).degree == -1
+    assert select_if_sure(gram, cross, sizes, ROWS_PER_FEATURE * 2).degree <= 1
 
 
 def test_held_out_gains_are_those_of_refits():

@@ -12,7 +12,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from scoremix import DiffusionMixture, cli, load
+from scoremix import DiffusionMixture, load
+from scoremix.cli import app as cli
 from scoremix.estimators.schema import Each, Maybe, Numbers, Row, Table, Text, checked, everything, mixture
 
 MODELS = Path(__file__).parent / "models"

@@ -9,24 +9,23 @@ from scipy.special import softmax
 
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite, hermite_size
-from scoremix.learning.moments import NormalEquations
-from scoremix.learning.score_regression import (
+from scoremix.learning.coordinates import encoded_rows
+from scoremix.learning.gkl.ladder import cover_size, learn_ladder
+from scoremix.learning.regression.degrees import LinearSystem
+from scoremix.learning.regression.normal_equations import NormalEquations
+from scoremix.learning.regression.scores import (
     AUTO_COLUMNS,
     CHUNK_ENTRIES,
     JOINT_COLUMNS,
     LevelStatistic,
-    Settings,
+    RegressionSettings,
     candidate_degrees,
     chunk_rows,
-    cover_size,
-    encoded_rows,
     fit_level,
-    learn_ladder,
     noisy_rows,
 )
-from scoremix.learning.selection import System
-from scoremix.models.cells import LOGIT_CUT, SoftCells, Voronoi, neighbour_order
-from scoremix.models.piecewise import TRUST_RADIUS, PiecewisePolynomial
+from scoremix.models.gates import LOGIT_CUT, SoftCells, Voronoi, neighbour_order
+from scoremix.models.score_model import TRUST_RADIUS, PiecewisePolynomial
 from scoremix.models.subspace import Subspace
 from scoremix.noise import BLOCK, geometric_levels, normal_rows
 from scoremix.samples.reduce import accumulate
@@ -202,7 +201,7 @@ def test_pairs_keep_the_targets_harmless_at_small_noise():
     rng = np.random.default_rng(0)
     frame = Subspace(np.zeros(1), np.eye(1), np.array([4.0]), 1.0)
     rows = 2 * rng.standard_normal((20_000, 1))
-    how = Settings("soft", 1, 0.01, 2, 5, 3)
+    how = RegressionSettings("soft", 1, 0.01, 2, 5, 3)
     cells = SoftCells(np.zeros((1, 1)), np.ones(1))
     for sigma in (1e-1, 1e-4):
         slope = fit_level(ArraySource(rows), cells, (1,), sigma, 0, frame, how).model.coef[0, 1, 0]
@@ -218,7 +217,9 @@ def test_one_gaussian_is_learnt_to_its_bayes_risk(gates):
     variances, sigma = np.array([5.0, 2.0]), 1.5
     rows = rng.standard_normal((20_000, 2)) * np.sqrt(variances)
     cells = (SoftCells if gates == "soft" else Voronoi)(np.zeros((1, 2)), np.ones(1))
-    fit = fit_level(ArraySource(rows), cells, (0, 1, 2), sigma, 0, frame, Settings(gates, None, 0.01, 2, 5, 0))
+    fit = fit_level(
+        ArraySource(rows), cells, (0, 1, 2), sigma, 0, frame, RegressionSettings(gates, None, 0.01, 2, 5, 0)
+    )
     assert fit.model.degrees[0] >= 1  # chance may speak for a little more
     y = np.array([[1.0, -2.0, 0.0], [0.5, 1.0, -1.0]])
     slope = (variances - 1) / (variances + sigma**2)
@@ -233,11 +234,11 @@ def test_denoising_loss_is_that_of_brute_force_refits():
     frame = frame_of(d=5)
     centers, shares, rows, weight = scene(4, n=5000, frame=frame)
     cells, sigma, folds = SoftCells(centers, shares), 0.7, 3
-    how = Settings("soft", 1, 0.01, 2, folds, 7)
+    how = RegressionSettings("soft", 1, 0.01, 2, folds, 7)
     loss = fit_level(ArraySource(rows, weight), cells, (1,), sigma, 4, frame, how).denoising_loss
     asked = statistic(cells, degree=1, sigma=sigma, frame=frame, folds=folds)
     sums, x = asked(Chunk(0, rows, weight)), frame.encode(rows)
-    system = System(sums.gram[:, 0], sums.cross[:, 0], sums.weight[:, 0], asked.features.sizes)
+    system = LinearSystem(sums.gram[:, 0], sums.cross[:, 0], sums.weight[:, 0], asked.features.sizes)
     t, variance, total = sigma**2, NOISE**2 + sigma**2, 0.0
     for fold in range(folds):
         coef = system.solve(system.columns(np.full(4, 1)), without=fold).reshape(4, -1, 2)
@@ -259,7 +260,7 @@ def test_ladder_of_three_clusters(gates, limit):
     rows = centers[rng.integers(3, size=6000)] + rng.standard_normal((6000, 2))
     frame = Subspace(np.zeros(2), np.eye(2), rows.var(axis=0), 1.0)
     sigmas, seen = geometric_levels(9.0, 0.3, 7), []
-    how = Settings(gates, None, 0.01, 1, 5, 11, 2)
+    how = RegressionSettings(gates, None, 0.01, 1, 5, 11, 2)
     ladder, losses = learn_ladder(ArraySource(rows), frame, sigmas, how, rng, lambda level, _: seen.append(level))
     assert seen == list(range(7))
     assert np.all(np.diff(losses) < 0)  # the risk of the best denoiser falls with the noise
@@ -277,7 +278,7 @@ def test_the_seed_decides_everything():
     sigmas = geometric_levels(5.0, 0.5, 3)
 
     def coefficients(seed):
-        how = Settings("soft", None, 0.01, 1, 2, seed)
+        how = RegressionSettings("soft", None, 0.01, 1, 2, seed)
         ladder, _ = learn_ladder(ArraySource(rows), frame, sigmas, how, np.random.default_rng(0))
         return np.concatenate([level.coef.ravel() for level in ladder.levels])
 
@@ -343,7 +344,7 @@ def test_noisy_rows_add_the_noise_of_the_level(xp):
 
 def test_foreign_arrays_give_the_same_level(xp):
     centers, shares, rows, weight = scene(4, n=3000)
-    how = Settings("soft", None, 0.01, 1, 3, 7, 1)
+    how = RegressionSettings("soft", None, 0.01, 1, 3, 7, 1)
     cells = SoftCells(centers, shares)
     ours, theirs = (
         fit_level(source, cells, (0, 1), 0.7, 0, FRAME, how)

@@ -1,4 +1,4 @@
-from scoremix.screen import console, progress
+from scoremix.cli.screen import console, progress
 
 
 def test_a_pipe_is_wide_and_shows_no_progress(capsys):

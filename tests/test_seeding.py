@@ -5,8 +5,8 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.mixture._gaussian_mixture import _estimate_gaussian_parameters
 
-from scoremix.learning import seeding
-from scoremix.learning.seeding import d2_seeds, initial_mixture, lloyd, n_distinct_rows
+from scoremix.learning.em import seeding
+from scoremix.learning.em.seeding import d2_seeds, initial_mixture, lloyd, n_distinct_rows
 from scoremix.samples.source import ArraySource
 
 KINDS = ("full", "tied", "diag", "spherical")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from scoremix.features import Hermite
-from scoremix.learning.selection import RIDGE, System, select_degrees
+from scoremix.learning.regression.degrees import RIDGE, LinearSystem, select_degrees
 
 FOLDS = 4
 
@@ -27,7 +27,7 @@ def system_of(matrix, target, sizes):
     """Normal equations in folds, row number modulo folds."""
     flat = matrix.reshape(-1, matrix.shape[-1])
     parts = [(flat[:, f::FOLDS], target[:, f::FOLDS]) for f in range(FOLDS)]
-    return System(
+    return LinearSystem(
         np.array([a @ a.T for a, _ in parts]),
         np.array([a @ t.T for a, t in parts]),
         np.array([float(a.shape[1]) for a, _ in parts]),
@@ -147,7 +147,7 @@ def test_an_empty_cell_is_harmless():
     selected = select_degrees(system_of(matrix, noise(600) + matrix[0, 1], sizes), (0, 1, 2))
     assert np.all(np.isfinite(selected.coef))
     assert np.all(selected.coef[1] == 0)
-    nothing = System(np.zeros((FOLDS, 6, 6)), np.zeros((FOLDS, 6, 2)), np.zeros(FOLDS), sizes)
+    nothing = LinearSystem(np.zeros((FOLDS, 6, 6)), np.zeros((FOLDS, 6, 2)), np.zeros(FOLDS), sizes)
     assert np.all(select_degrees(nothing, (0, 1, 2)).coef == 0)
 
 

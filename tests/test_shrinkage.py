@@ -6,7 +6,7 @@ from scipy.integrate import quad
 from scipy.linalg import eigh
 from scipy.stats import gamma, invgamma, invwishart, wishart
 
-from scoremix.learning.shrinkage import ROWS, Ghosts, SharedShape, _evidence, rounding
+from scoremix.learning.em.shrinkage import ROWS, EmpiricalBayesShapePrior, PseudoObservations, _evidence, rounding_floor
 
 KINDS = ("full", "tied", "diag", "spherical")
 
@@ -45,7 +45,7 @@ def per_row(mass, second):
 def test_ghosts_add_rows_of_their_variance(kind):
     _, second = moments(matrices(4, 3), 9)
     mass = np.array([1.0, 9.0, 40.0, 4e6])
-    added_mass, added = Ghosts(kind, 3, variance=0.7, mass=2.0).add(mass, of_kind(kind, second))
+    added_mass, added = PseudoObservations(kind, 3, variance=0.7, mass=2.0).add(mass, of_kind(kind, second))
     if kind == "tied":  # one covariance, one ghost
         ghosts = 2 / (1 + (mass.sum() / 40) ** 2)
         np.testing.assert_allclose(added, second.sum(axis=0) + 0.7 * ghosts * np.eye(3), rtol=1e-14)
@@ -65,13 +65,13 @@ def test_no_variance_is_below_the_floor_and_those_above_stay(kind):
     truth = np.array([large, small, large])
     mass = np.array([10.0, 20.0, 30.0])
     second = of_kind(kind, mass[:, None, None] * (small[None] if kind == "tied" else truth))
-    kept, raised = Ghosts(kind, 3, floor=floor).add(mass, second)
+    kept, raised = PseudoObservations(kind, 3, floor=floor).add(mass, second)
     np.testing.assert_array_equal(kept[:3], mass)
     if kind == "tied":
         relative = eigh(raised / mass.sum(), np.diag(floor), eigvals_only=True)
         assert relative.min() > 1 - 1e-12
         above = mass.sum() * large
-        np.testing.assert_array_equal(Ghosts(kind, 3, floor=floor).add(mass, above)[1], above)
+        np.testing.assert_array_equal(PseudoObservations(kind, 3, floor=floor).add(mass, above)[1], above)
         return
     np.testing.assert_array_equal(raised[[0, 2]], second[[0, 2]])
     values = per_row(mass, raised)[1]
@@ -86,7 +86,7 @@ def test_no_variance_is_below_the_floor_and_those_above_stay(kind):
 def test_the_floor_raises_only_the_directions_that_need_it():
     turned = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     values = (turned * [1e-6, 2.0, 5.0]) @ turned.T
-    raised = Ghosts("full", 3, floor=np.full(3, 0.01)).add(np.array([7.0]), 7 * values[None])[1][0] / 7
+    raised = PseudoObservations("full", 3, floor=np.full(3, 0.01)).add(np.array([7.0]), 7 * values[None])[1][0] / 7
     np.testing.assert_allclose(raised, (turned * [0.01, 2.0, 5.0]) @ turned.T, atol=1e-12)
 
 
@@ -99,7 +99,7 @@ def test_the_common_shape_has_no_units(kind):
         change = np.diag([1e-3, 7.0, 1e4])
     else:
         change = np.array([[1e-2], [1.0], [50.0]]) * np.random.default_rng(1).standard_normal((3, 3))
-    prior = SharedShape(kind, 3)
+    prior = EmpiricalBayesShapePrior(kind, 3)
     rows, pulled = prior.add(mass, of_kind(kind, second))
     again, there = prior.add(mass, of_kind(kind, change @ second @ change.T))
     np.testing.assert_array_equal(rows, again)
@@ -118,8 +118,8 @@ def test_the_common_shape_has_no_units(kind):
 def test_the_order_of_components_does_not_matter(kind):
     mass, second = moments(matrices(6, 3), [8, 9, 10, 20, 40, 12])
     order = np.array([3, 1, 5, 0, 2, 4])
-    rows, pulled = SharedShape(kind, 3).add(mass, of_kind(kind, second))
-    again, there = SharedShape(kind, 3).add(mass[order], of_kind(kind, second)[order])
+    rows, pulled = EmpiricalBayesShapePrior(kind, 3).add(mass, of_kind(kind, second))
+    again, there = EmpiricalBayesShapePrior(kind, 3).add(mass[order], of_kind(kind, second)[order])
     np.testing.assert_allclose(again, rows[order], rtol=1e-12)
     np.testing.assert_allclose(there, pulled[order], rtol=1e-10, atol=1e-12)
 
@@ -130,7 +130,7 @@ def test_shapes_do_not_depend_on_the_volumes(kind):
     volume = np.where(np.arange(10) % 2, 1e8, 1.0)
 
     def shapes(second):
-        values = per_row(*SharedShape(kind, 3).add(mass, of_kind(kind, second)))
+        values = per_row(*EmpiricalBayesShapePrior(kind, 3).add(mass, of_kind(kind, second)))
         matrix = values if kind == "full" else values[:, :, None] * np.eye(3)
         return matrix / np.linalg.det(matrix)[:, None, None] ** (1 / 3)
 
@@ -144,7 +144,7 @@ def test_a_small_component_keeps_its_volume_among_large_ones(kind, ratio):
     volume = np.append(np.ones(19), ratio)
     mass, second = moments(volume[:, None, None] * np.eye(3), 200)
     second = of_kind(kind, second)
-    change = per_row(*SharedShape(kind, 3).add(mass, second))[-1] / per_row(mass, second)[-1]
+    change = per_row(*EmpiricalBayesShapePrior(kind, 3).add(mass, second))[-1] / per_row(mass, second)[-1]
     scale = np.trace(change) / 3 if kind == "full" else np.mean(change)
     # 200 rows say what the volume is to 6 per cent.
     assert 0.9 < scale < 1.1
@@ -166,7 +166,7 @@ def test_components_that_are_alike_are_pooled(kind):
     # A square of a relative error has mean 2 / n and, with n rows, a deviation of 1.7 times that: 14 % for 150 of them.
     assert error(second / n) == pytest.approx(2 * parameters / n, rel=6 * 0.14)
     # All pooled k times less, a sum of `parameters` squares.
-    pooled = error(per_row(*SharedShape(kind, d).add(mass, second)))
+    pooled = error(per_row(*EmpiricalBayesShapePrior(kind, d).add(mass, second)))
     assert pooled < 2 * parameters / (n * k) * (1 + 6 * np.sqrt(2 / parameters))
 
 
@@ -175,7 +175,7 @@ def test_spherical_variances_that_are_alike_are_pooled():
     mass, second = moments(np.tile(np.eye(d), (k, 1, 1)), n)
     second = of_kind("spherical", second)
     plain = np.mean((second / (d * n) - 1) ** 2)
-    pooled = np.mean((per_row(*SharedShape("spherical", d).add(mass, second)) / d - 1) ** 2)
+    pooled = np.mean((per_row(*EmpiricalBayesShapePrior("spherical", d).add(mass, second)) / d - 1) ** 2)
     # The variance between logarithms of volumes, 0, is known to 2 / (d n) sqrt(2 / k) = .037: at six of these the
     # common one counts for 4.5 rows beside 6, and a third of the error is left.
     assert pooled < plain / 2
@@ -188,7 +188,7 @@ def test_components_of_very_different_shapes_stay_as_they_are(kind):
     truth = matrices(k, d, 1e4) if kind == "full" else 10.0 ** rng.uniform(-4, 4, (k, d))[:, :, None] * np.eye(d)
     mass, second = moments(truth, n)
     second = of_kind(kind, second)
-    prior = SharedShape(kind, d)
+    prior = EmpiricalBayesShapePrior(kind, d)
     plain, pulled = per_row(mass, second), per_row(*prior.add(mass, second))
     assert prior.rows(mass, second) < 3
     # Fewer than three rows of 60: what is large in a component hardly changes.
@@ -201,7 +201,7 @@ def test_many_rows_speak_for_themselves(kind):
     truth = matrices(5, 3, 20.0)
     for n, tolerance in ((1e3, 0.2), (1e5, 2e-3), (1e7, 2e-5)):
         second = of_kind(kind, n * truth)
-        pulled = per_row(*SharedShape(kind, 3).add(np.full(5, n), second))
+        pulled = per_row(*EmpiricalBayesShapePrior(kind, 3).add(np.full(5, n), second))
         assert np.abs(pulled - second / n).max() / np.abs(second / n).max() < tolerance
 
 
@@ -209,10 +209,10 @@ def test_many_rows_speak_for_themselves(kind):
 def test_nothing_is_shared_by_one_component_or_tied_ones(kind):
     mass, second = moments(matrices(3 if kind == "tied" else 1, 3), 5)
     second = of_kind(kind, second)
-    again, there = SharedShape(kind, 3).add(mass, second)
+    again, there = EmpiricalBayesShapePrior(kind, 3).add(mass, second)
     np.testing.assert_array_equal(again, mass)
     np.testing.assert_array_equal(there, second)
-    assert SharedShape(kind, 3).rows(mass, second) == 0
+    assert EmpiricalBayesShapePrior(kind, 3).rows(mass, second) == 0
 
 
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
@@ -221,7 +221,7 @@ def test_singular_moments_give_covariances(kind, scale):
     d = 6
     mass, second = moments(scale * np.tile(np.eye(d), (5, 1, 1)), [1, 2, 3, 1, 0])
     mass[4] = 1e-3  # nothing of it is left
-    pulled = per_row(*SharedShape(kind, d).add(mass, of_kind(kind, second)))
+    pulled = per_row(*EmpiricalBayesShapePrior(kind, d).add(mass, of_kind(kind, second)))
     assert np.all(np.isfinite(pulled))
     if kind == "full":
         np.testing.assert_allclose(pulled, np.swapaxes(pulled, 1, 2), atol=1e-12 * scale)
@@ -231,7 +231,7 @@ def test_singular_moments_give_covariances(kind, scale):
 
 def test_moments_of_zero_give_finite_numbers():
     for kind, zero in (("full", np.zeros((3, 2, 2))), ("diag", np.zeros((3, 2))), ("spherical", np.zeros(3))):
-        mass, second = SharedShape(kind, 2).add(np.ones(3), zero)
+        mass, second = EmpiricalBayesShapePrior(kind, 2).add(np.ones(3), zero)
         assert np.all(np.isfinite(second))
         assert np.all(mass >= 1)
 
@@ -273,7 +273,7 @@ def test_evidence_of_variances_is_the_integral_over_them():
 def test_the_known_shape_adds_the_same_up_to_volumes(kind):
     mass, second = moments(matrices(6, 3), [8, 9, 10, 20, 40, 12])
     second = of_kind(kind, second)
-    prior = SharedShape(kind, 3, Ghosts(kind, 3, 0.1, 1.0))
+    prior = EmpiricalBayesShapePrior(kind, 3, PseudoObservations(kind, 3, 0.1, 1.0))
     rows, pulled = prior.add(mass, second)
     again, there = prior.known(mass, second).add(mass, second)
     np.testing.assert_allclose(again, rows, rtol=1e-12)
@@ -284,7 +284,7 @@ def test_the_known_shape_adds_the_same_up_to_volumes(kind):
 
 def test_the_known_shape_does_not_see_other_components():
     mass, second = moments(matrices(6, 3), 10)
-    known = SharedShape("full", 3).known(mass, second)
+    known = EmpiricalBayesShapePrior("full", 3).known(mass, second)
     _, together = known.add(mass, second)
     _, alone = known.add(mass[2:3], second[2:3])
     np.testing.assert_allclose(alone[0], together[2], rtol=1e-12)
@@ -295,7 +295,7 @@ def test_rounded_columns_have_a_floor_of_their_step():
     x[:, 1] = np.round(x[:, 1], 1)
     x[:, 2] = np.round(50 * x[:, 2])
     x[:, 3] = np.sign(x[:, 3])  # categories
-    floor = rounding(x)
+    floor = rounding_floor(x)
     np.testing.assert_allclose(floor[1:3], [0.01 / 4, 1 / 4], rtol=1e-9)
     assert floor[0] < 1e-12
     assert floor[3] < 1e-12
@@ -306,6 +306,6 @@ def test_rounded_columns_have_a_floor_of_their_step():
 
 def test_columns_that_were_not_rounded_have_no_floor():
     x = np.random.default_rng(0).standard_normal((300, 2))
-    assert rounding(x) is None
-    assert rounding(np.where(x > 0, 1.0, 0.0)) is None
-    assert rounding(np.zeros((20, 2))) is None
+    assert rounding_floor(x) is None
+    assert rounding_floor(np.where(x > 0, 1.0, 0.0)) is None
+    assert rounding_floor(np.zeros((20, 2))) is None

@@ -4,19 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from scoremix.learning import em, spectral
-from scoremix.learning.ddpm import Objective, objective_sums
-from scoremix.learning.spectral import (
-    decompose,
-    em_direction,
-    large_noise_gradient,
-    power_step,
-    tensor_power,
-    top_subspace,
-)
-from scoremix.learning.student import Student
-from scoremix.learning.two_components import exact_sums
-from scoremix.models.covariance import Spherical
+from scoremix.learning.em import em
+from scoremix.learning.moments import top_subspace
+from scoremix.learning.sck import tensor_power as spectral
+from scoremix.learning.sck.objective import Objective, objective_sums
+from scoremix.learning.sck.student import Student
+from scoremix.learning.sck.tensor_power import decompose, em_direction, large_noise_gradient, power_step, tensor_power
+from scoremix.learning.sck.two_components import exact_sums
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -73,7 +68,7 @@ def test_small_noise_is_gradient_em(separation, angle, length):
     truth = separation * np.eye(10)[0]
     x = Student.symmetric(truth).mixture().sample(10_000, rng)[0]
     student = Student.symmetric(truth + 0.1 * separation * rng.standard_normal(10))
-    expected = em.expectation(ArraySource(x), student.mixture())
+    expected = em.e_step(ArraySource(x), student.mixture())
     direction = em_direction(expected, student)
     step = gradient_step(expected, student.mixture(), 1.0).means - student.means
     np.testing.assert_allclose(direction, step, rtol=1e-12)
@@ -87,7 +82,7 @@ def test_small_noise_is_gradient_em_for_three_means():
     truth = 20 * np.eye(3)
     x = Student(truth, np.array([0.2, 0.3, 0.5])).mixture().sample(5000, rng)[0]
     student = Student(truth + rng.standard_normal((3, 3)), np.array([0.2, 0.3, 0.5]))
-    direction = em_direction(em.expectation(ArraySource(x), student.mixture()), student)
+    direction = em_direction(em.e_step(ArraySource(x), student.mixture()), student)
     gradient = objective_sums(ArraySource(x), student, 0.0, Objective("implicit")).gradient
     np.testing.assert_allclose(gradient, -2 * direction, rtol=1e-8)
 

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoremix.models.split_tree import SplitTree
+from scoremix.plots.split_tree import SplitTree
 
 
 @dataclass

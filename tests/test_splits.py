@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from scoremix.learning import posterior, splits
-from scoremix.learning.posterior import Rows
-from scoremix.learning.shrinkage import KnownShape
-from scoremix.learning.splits import MEMBER, _sound, split_gains
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.em import posterior
+from scoremix.learning.em.posterior import InMemorySamples
+from scoremix.learning.em.shrinkage import FixedShapePrior
+from scoremix.learning.search import splits
+from scoremix.learning.search.splits import MEMBER, _sound, split_gains
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 KINDS = ("full", "tied", "diag", "spherical")
@@ -16,7 +17,7 @@ REG = 1e-9
 
 
 def no_prior(kind, d):
-    return KnownShape(kind, 0.0, np.ones(d))
+    return FixedShapePrior(kind, 0.0, np.ones(d))
 
 
 def of_kind(kind, dense):
@@ -42,7 +43,7 @@ def joint_density(mixture, x):
 
 
 def gains(x, mixture, weight=None, fold=None, rows=None):
-    rows = Rows(x, np.ones(len(x)) if weight is None else weight) if rows is None else rows
+    rows = InMemorySamples(x, np.ones(len(x)) if weight is None else weight) if rows is None else rows
     prior = no_prior(mixture.covariance.kind, mixture.n_features)
     return split_gains(rows.posterior(mixture), prior, REG, fold)
 
@@ -82,7 +83,7 @@ def test_gains_are_those_of_replacing_the_component(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_small_batches_and_single_precision_give_the_same_gains(kind, monkeypatch):
     mixture, x, weight = overlapping(kind)
-    rows = Rows(x, weight)
+    rows = InMemorySamples(x, weight)
     whole = gains(x, mixture, rows=rows)
     single = gains(x, mixture, rows=rows.single())
     # Ten steps of rounding at 6e-8 of numbers of size 10, and of what they are multiplied by on the way.
@@ -176,7 +177,7 @@ def test_held_out_gains_are_those_of_two_fits_to_halves():
         inside, outside = x[fold == half], x[fold != half]
         # Moments are taken about the mean of all rows, but the fit to one half is that of the half.
         one = one_gaussian(inside, "full")
-        rows = Rows(x, (fold == half).astype(float))
+        rows = InMemorySamples(x, (fold == half).astype(float))
         two = split_gains(rows.posterior(mixture), no_prior("full", 3), REG)
         density = joint_density(two.first, outside)[:, 0] + joint_density(two.second, outside)[:, 0]
         total += np.sum(np.log(density) - one.log_density(outside))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import scoremix
-from scoremix import cli
+from scoremix.cli import app as cli
 
 SLOW = {"numpy", "scipy", "sklearn", "pandas", "matplotlib", "pyarrow", "safetensors", "rich", "pydantic"}
 """Packages of which each takes longer to load than the interpreter to start."""
@@ -39,14 +39,14 @@ def packages(modules):
     ids=" ".join,
 )
 def test_what_needs_no_work_loads_nothing_slow(words):
-    modules = loaded("from scoremix.cli import main; sys.exit(main())", *words)
-    assert "scoremix.cli" in modules
+    modules = loaded("from scoremix.cli.app import main; sys.exit(main())", *words)
+    assert "scoremix.cli.app" in modules
     assert packages(modules) & SLOW <= ({"pydantic"} if words == ["fit", "data.csv"] else set())
 
 
 def test_a_command_loads_its_work():
-    modules = loaded("from scoremix.cli import main; sys.exit(main())", "info", "missing")
-    assert modules >= {"scoremix.using", "numpy", "rich"}
+    modules = loaded("from scoremix.cli.app import main; sys.exit(main())", "info", "missing")
+    assert modules >= {"scoremix.cli.using", "numpy", "rich"}
 
 
 def test_the_package_loads_nothing_by_itself():

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from scoremix.learning.step_rules import RULES, Adam, Plain, Scaled
+from scoremix.learning.sck.optimizers import OPTIMIZERS, Adam, GradientDescent, PreconditionedDescent
 
 GRADIENT, CURVATURE = np.array([[1.0, -2.0], [0.5, 0.0]]), np.array([[2.0], [4.0]])
 
 
 def test_plain_and_scaled_steps():
-    np.testing.assert_array_equal(Plain(0.1).step(GRADIENT, CURVATURE), -0.1 * GRADIENT)
-    np.testing.assert_array_equal(Scaled(0.5).step(GRADIENT, CURVATURE), [[-0.25, 0.5], [-0.0625, 0.0]])
-    np.testing.assert_array_equal(Scaled(1.0).step(GRADIENT, np.array(2.0)), -GRADIENT / 2)
+    np.testing.assert_array_equal(GradientDescent(0.1).step(GRADIENT, CURVATURE), -0.1 * GRADIENT)
+    np.testing.assert_array_equal(PreconditionedDescent(0.5).step(GRADIENT, CURVATURE), [[-0.25, 0.5], [-0.0625, 0.0]])
+    np.testing.assert_array_equal(PreconditionedDescent(1.0).step(GRADIENT, np.array(2.0)), -GRADIENT / 2)
 
 
 def test_adam_is_the_published_algorithm():
@@ -39,14 +39,14 @@ def test_memory_is_kept_until_a_fresh_rule():
     assert not np.allclose(np.abs(second), np.abs(first))
     np.testing.assert_array_equal(rule.fresh().step(GRADIENT, CURVATURE), first)
     assert rule.count == 2
-    for plain in (Plain(0.3), Scaled(0.3)):
+    for plain in (GradientDescent(0.3), PreconditionedDescent(0.3)):
         assert plain.fresh() == plain
 
 
 def test_rules_have_names():
-    assert {name: type(make(0.2)) for name, make in RULES.items()} == {
-        "gradient": Plain,
-        "scaled": Scaled,
+    assert {name: type(make(0.2)) for name, make in OPTIMIZERS.items()} == {
+        "gradient": GradientDescent,
+        "scaled": PreconditionedDescent,
         "adam": Adam,
     }
-    assert all(make(0.2).rate == 0.2 for make in RULES.values())
+    assert all(make(0.2).rate == 0.2 for make in OPTIMIZERS.values())

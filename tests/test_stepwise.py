@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scoremix.learning.em import expectation, fit, maximisation
-from scoremix.learning.stepwise import FORGETTING, Running
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.em.em import e_step, m_step, run_em
+from scoremix.learning.em.stepwise import FORGETTING, Running
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -55,10 +55,10 @@ def by_definition(kind, moments):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_batch_is_a_step_of_em(kind):
     begin = start(kind)
-    expected = expectation(ArraySource(data(400)), begin)
+    expected = e_step(ArraySource(data(400)), begin)
     running = Running.start(expected)
     ours, _ = running.maximise(begin, REG)
-    theirs = maximisation(expected, begin, REG)
+    theirs = m_step(expected, begin, REG)
     assert running.n_batches == 1
     np.testing.assert_allclose(running.expected.weight, 1.0, rtol=1e-15)
     np.testing.assert_allclose(running.expected.log_likelihood, expected.mean_log_likelihood, rtol=1e-14)
@@ -73,7 +73,7 @@ def test_statistics_move_with_the_means(kind):
     mixture, running, mixed = start(kind), None, None
     for batch in range(4):
         x = data(200 + 100 * batch, batch)
-        expected = expectation(ArraySource(x), mixture)
+        expected = e_step(ArraySource(x), mixture)
         here = raw_moments(mixture, x)
         if running is None:
             running, mixed = Running.start(expected), here
@@ -97,15 +97,15 @@ def test_statistics_move_with_the_means(kind):
 def test_weights_of_rows_count_as_repetitions(kind):
     begin, x, y = start(kind), data(100, 1), data(80, 2)
     weight = np.random.default_rng(3).integers(1, 4, len(y))
-    first = Running.start(expectation(ArraySource(x), begin))
-    ours, _ = first.mix(expectation(ArraySource(y, weight.astype(float)), begin)).maximise(begin, REG)
-    theirs, _ = first.mix(expectation(ArraySource(np.repeat(y, weight, axis=0)), begin)).maximise(begin, REG)
+    first = Running.start(e_step(ArraySource(x), begin))
+    ours, _ = first.mix(e_step(ArraySource(y, weight.astype(float)), begin)).maximise(begin, REG)
+    theirs, _ = first.mix(e_step(ArraySource(np.repeat(y, weight, axis=0)), begin)).maximise(begin, REG)
     np.testing.assert_allclose(ours.means, theirs.means, atol=1e-12)
     np.testing.assert_allclose(ours.covariance.values, theirs.covariance.values, atol=1e-12)
 
 
 def test_rates_fall_and_average():
-    expected = expectation(ArraySource(data(50)), start("full"))
+    expected = e_step(ArraySource(data(50)), start("full"))
     running, rates = Running.start(expected), []
     for _ in range(200):
         rates.append(running.rate)
@@ -126,10 +126,10 @@ def test_a_stream_is_learnt_almost_as_well_as_by_batch_em(kind):
     mixture, running = start(kind), None
     before = mixture.log_density(fresh).mean()
     for x in np.split(stream, 60):
-        expected = expectation(ArraySource(x), mixture)
+        expected = e_step(ArraySource(x), mixture)
         running = Running.start(expected) if running is None else running.mix(expected)
         mixture, running = running.maximise(mixture, REG)
-    best = fit(ArraySource(stream), start(kind), tol=1e-7, max_iter=300).mixture.log_density(fresh).mean()
+    best = run_em(ArraySource(stream), start(kind), tol=1e-7, max_iter=300).mixture.log_density(fresh).mean()
     after = mixture.log_density(fresh).mean()
     # The last rate 1/17 averages over some 30 batches, 9,000 rows: 17 / (2 x 9000) nats, and a slow last approach.
     assert best - after < 0.02

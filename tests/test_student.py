@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scoremix.learning.student import Student, levels_of
+from scoremix.learning.sck.student import Student, at_noise_levels
 
 
 def student(k=3, d=5, seed=0):
@@ -27,7 +27,7 @@ def test_coinciding_means_still_have_axes():
 
 def test_rows_seen_by_a_level():
     here, rng = student(), np.random.default_rng(1)
-    (level,) = levels_of(here, 0.7, None, may_be_zero=False)
+    (level,) = at_noise_levels(here, 0.7, None, may_be_zero=False)
     assert level.variance == pytest.approx(0.5 + 0.49)
     x, z = rng.standard_normal((2, 5)) @ np.eye(5) + 10, rng.standard_normal((2, 2))
     inside = here.axes.T @ (x - here.centre).T
@@ -40,7 +40,7 @@ def test_rows_seen_by_a_level():
 
 def test_far_components_weigh_almost_nothing_but_are_numbers():
     here = Student(np.array([[0.0], [1e6]]), np.array([0.5, 0.5]))
-    (level,) = levels_of(here, 0.0, None, may_be_zero=True)
+    (level,) = at_noise_levels(here, 0.0, None, may_be_zero=True)
     shares = level.shares(np.array([[-5e5]]))
     np.testing.assert_allclose(shares[:, 0], [1, 0], atol=1e-200)
     assert shares.min() > 0
@@ -50,8 +50,8 @@ def test_symmetric_and_levels():
     here = Student.symmetric(np.array([1.0, 2.0]), 0.3)
     np.testing.assert_array_equal(here.means, [[1, 2], [-1, -2]])
     assert here.mixture(2.0).covariances[0, 0, 0] == pytest.approx(4.3)
-    first, second = levels_of(here, np.array([2.0, 1.0]), np.array([3.0, 4.0]), may_be_zero=False)
+    first, second = at_noise_levels(here, np.array([2.0, 1.0]), np.array([3.0, 4.0]), may_be_zero=False)
     assert (first.sigma, second.factor) == (2.0, 4.0)
     for sigmas, may_be_zero in (([], True), (-1.0, True), (0.0, False)):
         with pytest.raises(ValueError, match="noise levels must be"):
-            levels_of(here, np.array(sigmas), None, may_be_zero=may_be_zero)
+            at_noise_levels(here, np.array(sigmas), None, may_be_zero=may_be_zero)

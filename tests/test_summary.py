@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from scoremix.cli.summary import mean_line, summary
 from scoremix.estimators import GaussianMixture
 from scoremix.samples.columns import Columns
-from scoremix.summary import mean_line, summary
 
 
 def fitted(n_cells=2, n_columns=2, noise_scale="auto"):

@@ -3,7 +3,7 @@ import warnings
 import pytest
 import typer
 
-from scoremix.terminal import exit_status, plural, say
+from scoremix.cli.terminal import exit_status, plural, say
 
 
 def raises(error):

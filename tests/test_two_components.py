@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from scoremix.learning import two_components
-from scoremix.learning.ddpm import Objective, objective_sums
-from scoremix.learning.student import Student
-from scoremix.learning.two_components import exact_sums
+from scoremix.learning.sck import two_components
+from scoremix.learning.sck.objective import Objective, objective_sums
+from scoremix.learning.sck.student import Student
+from scoremix.learning.sck.two_components import exact_sums
 from scoremix.noise import sigma_from_ou_time
 from scoremix.samples.source import ArraySource
 

@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from scoremix.learning.warm_starts import MAX_CELLS, OVER_COVER, UNCOVERED, cover, nearest, over_cover, refine
-from scoremix.models.cells import SoftCells
+from scoremix.learning.gkl.warm_starts import (
+    MAX_CELLS,
+    OVER_COVER,
+    UNCOVERED,
+    greedy_cover,
+    nearest_centers,
+    over_cover,
+    refine_by_em,
+)
+from scoremix.models.gates import SoftCells
 
 CENTERS = np.array([[0.0, 0.0], [8.0, 0.0], [0.0, 8.0], [8.0, 8.0]])
 
@@ -18,7 +26,7 @@ def clusters(counts=(400, 300, 200, 100), spread=0.2, seed=0):
 
 
 def test_cover_finds_separated_clusters_largest_first():
-    centers, left = cover(clusters(), 1.0, min_count=10)
+    centers, left = greedy_cover(clusters(), 1.0, min_count=10)
     assert left == 0
     # Means of 100 to 400 points of spread 0.2: 0.02 at most, four times.
     np.testing.assert_allclose(centers, CENTERS, atol=0.08)
@@ -26,14 +34,14 @@ def test_cover_finds_separated_clusters_largest_first():
 
 def test_small_groups_are_left_uncovered():
     points = np.concatenate([clusters(), [[30.0, 30.0]] * 9])
-    centers, left = cover(points, 1.0, min_count=10)
+    centers, left = greedy_cover(points, 1.0, min_count=10)
     assert (len(centers), left) == (4, 9)
-    centers, left = cover(points, 1.0, min_count=9)
+    centers, left = greedy_cover(points, 1.0, min_count=9)
     assert (len(centers), left) == (5, 0)
 
 
 def test_there_is_always_one_centre():
-    centers, left = cover(CENTERS, 1.0, min_count=10)
+    centers, left = greedy_cover(CENTERS, 1.0, min_count=10)
     assert (len(centers), left) == (1, 3)
     np.testing.assert_array_equal(centers[0], CENTERS[0])
 
@@ -41,7 +49,7 @@ def test_there_is_always_one_centre():
 @given(st.integers(1, 120), st.integers(1, 5), st.floats(0.1, 3), st.integers(0, 50))
 def test_covering_property(m, min_count, radius, seed):
     points = np.random.default_rng(seed).standard_normal((m, 2)) * 2
-    centers, left = cover(points, radius, min_count)
+    centers, left = greedy_cover(points, radius, min_count)
     distances = cdist(points, centers)
     # A ball's mean is within a radius of its middle, and what lies within two of the middle is covered.
     assert np.count_nonzero(distances.min(axis=1) >= 3 * radius) <= left
@@ -63,14 +71,14 @@ def test_cover_is_algorithm_2_line_by_line():
             break
         expected.append(points[(distance[best] < radius) & alive].mean(axis=0))
         alive &= distance[best] >= 2 * radius
-    centers, left = cover(points, radius, 3)
+    centers, left = greedy_cover(points, radius, 3)
     np.testing.assert_allclose(centers, expected, rtol=1e-12)
     assert left == alive.sum()
 
 
 def test_nearest():
     points = np.random.default_rng(0).uniform(-2, 10, (200, 2))
-    np.testing.assert_array_equal(nearest(points, CENTERS), cdist(points, CENTERS).argmin(axis=1))
+    np.testing.assert_array_equal(nearest_centers(points, CENTERS), cdist(points, CENTERS).argmin(axis=1))
 
 
 @given(st.integers(1, 40), st.floats(0.2, 3.0), st.integers(0, 30))
@@ -85,7 +93,7 @@ def test_over_cover_stays_within_its_bounds(max_cells, scale, seed):
 @pytest.mark.parametrize("max_cells", [8, 20, 60, MAX_CELLS])
 def test_over_cover_takes_the_finest_radius_that_fits(max_cells):
     points = np.random.default_rng(0).uniform(0, 6, (1500, 2))
-    tried = [cover(points, factor, 2) for factor in OVER_COVER]
+    tried = [greedy_cover(points, factor, 2) for factor in OVER_COVER]
     outliers = tried[-1][1]
     fitting = [len(c) for c, left in tried if len(c) <= max_cells and left <= outliers + UNCOVERED * len(points)]
     expected = fitting[0] if fitting else min(max_cells, len(tried[-1][0]))
@@ -122,7 +130,7 @@ def noisy_batches(n_batches, m, shares, scale, seed=0):
 def test_refine_reaches_the_centres():
     shares = np.array([0.4, 0.3, 0.2, 0.1])
     start = SoftCells(CENTERS + np.random.default_rng(3).uniform(-1.5, 1.5, (4, 2)), np.full(4, 0.25))
-    cells = refine(start, list(noisy_batches(20, 5000, shares, 2.0)), 4.0)
+    cells = refine_by_em(start, list(noisy_batches(20, 5000, shares, 2.0)), 4.0)
     # The second half averages 5e4 points; the smallest cell has 5e3 of spread 2, so 0.03 per coordinate, and overlap
     # (separation 4) doubles it: three times that. Shares: 0.5 / sqrt(5e4) = 0.0022, doubled, three times.
     np.testing.assert_allclose(cells.centers, CENTERS, atol=0.18)
@@ -133,7 +141,7 @@ def test_a_first_step_is_plain_em():
     start = SoftCells(CENTERS + 0.5, np.array([0.1, 0.2, 0.3, 0.4]))
     (y,) = noisy_batches(1, 500, np.full(4, 0.25), 2.0)
     r = start.responsibilities(y, 4.0)
-    cells = refine(start, [y], 4.0)
+    cells = refine_by_em(start, [y], 4.0)
     np.testing.assert_allclose(cells.weights, r.mean(axis=1), rtol=1e-12)
     np.testing.assert_allclose(cells.centers, (r @ y.T) / r.sum(axis=1)[:, None], rtol=1e-12)
 
@@ -141,9 +149,9 @@ def test_a_first_step_is_plain_em():
 def test_steps_of_the_second_half_are_averaged():
     # So far apart that responsibilities are 0 or 1: every step is a mean of labelled points.
     batches = list(noisy_batches(6, 300, np.full(4, 0.25), 0.1))
-    cells = refine(SoftCells(CENTERS + 0.5, np.full(4, 0.25)), batches, 0.01)
+    cells = refine_by_em(SoftCells(CENTERS + 0.5, np.full(4, 0.25)), batches, 0.01)
     late = np.concatenate(batches[3:], axis=1).T
-    labels = nearest(late, CENTERS)
+    labels = nearest_centers(late, CENTERS)
     np.testing.assert_allclose(cells.weights, np.bincount(labels) / len(late), rtol=1e-12)
     np.testing.assert_allclose(
         cells.centers, [late[labels == j].mean(axis=0) for j in range(4)], rtol=1e-11, atol=1e-13
@@ -152,7 +160,7 @@ def test_steps_of_the_second_half_are_averaged():
 
 def test_empty_cells_are_dropped():
     start = SoftCells(np.concatenate([CENTERS, [[500.0, 500.0]]]), np.full(5, 0.2))
-    cells = refine(start, list(noisy_batches(3, 1000, np.full(4, 0.25), 1.0)), 1.0)
+    cells = refine_by_em(start, list(noisy_batches(3, 1000, np.full(4, 0.25), 1.0)), 1.0)
     assert len(cells.centers) == 4
     np.testing.assert_allclose(cells.weights.sum(), 1.0, rtol=1e-12)
     assert len(start.centers) == 5  # what was given stays as it was

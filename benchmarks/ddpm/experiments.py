@@ -11,13 +11,13 @@ from benchmarks.run import cpu_seconds
 from benchmarks.tables import Size
 from scoremix import DDPMMixture
 from scoremix.evaluation.truth import FloatArray
-from scoremix.learning.ddpm import Objective, objective_sums
-from scoremix.learning.descent import Stage, all_levels
-from scoremix.learning.em import expectation
-from scoremix.learning.step_rules import Scaled
-from scoremix.learning.student import Student
-from scoremix.learning.two_components import exact_sums
-from scoremix.models.covariance import Full
+from scoremix.learning.em.em import e_step
+from scoremix.learning.sck.descent import Stage, all_levels
+from scoremix.learning.sck.objective import Objective, objective_sums
+from scoremix.learning.sck.optimizers import PreconditionedDescent
+from scoremix.learning.sck.student import Student
+from scoremix.learning.sck.two_components import exact_sums
+from scoremix.models.covariance.full import Full
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -180,7 +180,7 @@ EFFICIENT: dict[str, tuple[Stage, Objective, float]] = {
 
 def minimised(source: ArraySource, start: FloatArray, stage: Stage, objective: Objective, rate: float) -> FloatArray:
     """The minimum of one objective with its noise drawn once."""
-    k, rule, means = len(start), Scaled(rate), start
+    k, rule, means = len(start), PreconditionedDescent(rate), start
     curvature = np.asarray(2 * np.sum(stage.factors / (1 + stage.sigmas**2) ** 2) / k)
     for _ in range(stage.n_steps):
         student = Student(means, np.full(k, 1 / k))
@@ -281,8 +281,8 @@ def cost(size: Size) -> Iterator[Row]:
         here = student.mixture()
         full = Mixture(student.weights, means, Full(np.repeat(np.eye(d)[None], k, axis=0)))
         passes: dict[str, Callable[[], Any]] = {
-            "EM, spherical": lambda s=source, m=here: expectation(s, m, 1),
-            "EM, full": lambda s=source, m=full: expectation(s, m, 1),
+            "EM, spherical": lambda s=source, m=here: e_step(s, m, 1),
+            "EM, full": lambda s=source, m=full: e_step(s, m, 1),
             "denoising": lambda s=source, m=student: objective_sums(s, m, 0.5, Objective(), n_threads=1),
             "denoising, +-z": lambda s=source, m=student: objective_sums(
                 s, m, 0.5, Objective(antithetic=True), n_threads=1

@@ -20,8 +20,8 @@ from benchmarks.run import Row, cpu_seconds
 from benchmarks.tables import Size
 from scoremix import GaussianMixture
 from scoremix.arrays import Floats
-from scoremix.learning.em import expectation
-from scoremix.learning.missing import expectation_with_missing
+from scoremix.learning.em.em import e_step
+from scoremix.learning.em.missing import expectation_with_missing
 from scoremix.samples.source import ArraySource
 
 LEVELS, NUMBERS = 5, 4
@@ -101,7 +101,7 @@ def missing(size: Size) -> Iterator[Row]:
         sources = (ArraySource(x), ArraySource(np.where(holes, np.nan, x)))
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(2 if tiny else 7):
-            for step, source, seconds in zip((expectation, expectation_with_missing), sources, times, strict=True):
+            for step, source, seconds in zip((e_step, expectation_with_missing), sources, times, strict=True):
                 seconds.append(cpu_seconds(partial(step, source, start, 1))[1])
         whole, with_holes = map(median, times)
         yield {

@@ -15,8 +15,8 @@ from sklearn.mixture import GaussianMixture
 
 from benchmarks.gaussian.problems import KINDS
 from scoremix.arrays import Floats
-from scoremix.learning.em import fit
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.em.em import run_em
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -101,7 +101,7 @@ class Scoremix:
         source = ArraySource(x if self.precision == "float64" else x.astype(np.float32))
 
         def work(max_iter: int, tol: float) -> Solution:
-            found = fit(source, start, tol=tol, max_iter=max_iter, reg=REG, n_threads=self.n_threads)
+            found = run_em(source, start, tol=tol, max_iter=max_iter, reg=REG, n_threads=self.n_threads)
             return Solution(found.mixture, found.n_passes)
 
         return work

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.gaussian.methods import REG, Solution, Work
 from scoremix.arrays import Floats
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 

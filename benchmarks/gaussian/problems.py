@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 KINDS = ("full", "tied", "diag", "spherical")

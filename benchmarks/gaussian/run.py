@@ -32,8 +32,8 @@ from benchmarks.provenance import provenance
 from benchmarks.run import cpu_seconds, one_thread
 from benchmarks.tables import Size
 from scoremix.arrays import Floats
-from scoremix.learning.acceleration import Acceleration, Anderson, Squarem
-from scoremix.learning.em import expectation, fit
+from scoremix.learning.em.acceleration import Acceleration, Anderson, Squarem
+from scoremix.learning.em.em import e_step, run_em
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -129,7 +129,7 @@ def threads(size: Size) -> Iterator[Row]:
         times: dict[int, list[float]] = {1: [], 2: []}
         for repeat in range(repeats + 1):
             for count, seconds in times.items():
-                elapsed = wall_seconds(partial(expectation, source, start, count))
+                elapsed = wall_seconds(partial(e_step, source, start, count))
                 seconds += [elapsed] * (repeat > 0)  # the first warms up
         for count, seconds in times.items():
             yield {
@@ -216,7 +216,7 @@ def acceleration(size: Size) -> Iterator[Row]:
         for name, make in makes.items():
             kept: list[int] = []
             with one_thread():
-                found = fit(
+                found = run_em(
                     source,
                     start,
                     tol=tol,

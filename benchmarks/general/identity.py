@@ -15,8 +15,8 @@ from scoremix import DiffusionMixture
 from scoremix.arrays import Floats
 from scoremix.evaluation import make_gaussian_mixture, posterior_regret
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
-from scoremix.learning.atoms import KnownVariance
-from scoremix.models.covariance import Spherical
+from scoremix.learning.mixtures.npmle import FixedVariancePrior
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -28,7 +28,7 @@ def limit(truth: GaussianMixtureTruth, x: Floats) -> Mixture:
     """Maximum likelihood for centres and weights, the variance known: EM from the truth."""
     k, d = truth.means.shape
     start = Mixture(truth.weights, truth.means, Spherical(np.ones(k), d))
-    return KnownVariance(1.0, d).em(ArraySource(x), start, LIMIT_PASSES)
+    return FixedVariancePrior(1.0, d).em(ArraySource(x), start, LIMIT_PASSES)
 
 
 def identity(size: Size) -> Iterator[Row]:

@@ -25,7 +25,8 @@ from benchmarks.tables import Size
 from scoremix import DiffusionMixture, GaussianMixture
 from scoremix.arrays import Floats
 from scoremix.evaluation.certificate import integrated_losses
-from scoremix.learning.mixture_ladder import Base, general_base
+from scoremix.learning.coordinates import BaseMixture
+from scoremix.learning.mixtures.levels import find_base_mixture
 from scoremix.learning.moments import chunk_moments
 from scoremix.samples.source import ArraySource
 
@@ -112,11 +113,11 @@ def real(size: Size) -> Iterator[Row]:
             yield from one_split(name, learnt, held_out, 3 if tiny else data.most, seed, with_network, tiny)
 
 
-def learn_mixture(x: Floats, seed: int) -> Base:
+def learn_mixture(x: Floats, seed: int) -> BaseMixture:
     """The mixture alone, without the levels that correct it."""
     source = ArraySource(x)
     moments = chunk_moments(next(iter(source.chunks(len(x)))), x[0])
-    return general_base(source, moments, None, np.random.default_rng(seed))
+    return find_base_mixture(source, moments, None, np.random.default_rng(seed))
 
 
 def one_split(

@@ -10,7 +10,7 @@ from benchmarks.global_start.laws import Law
 from benchmarks.global_start.methods import Fitted, Method
 from benchmarks.run import Row, cpu_seconds, one_thread
 from scoremix.arrays import Floats
-from scoremix.learning.em import fit
+from scoremix.learning.em.em import run_em
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -44,7 +44,7 @@ def n_held_out(d: int, tiny: bool = False) -> int:
 def oracle(x: Floats, truth: Mixture) -> Mixture:
     """EM started at the truth."""
     with one_thread():
-        return fit(ArraySource(x), truth, tol=1e-6, max_iter=1000, reg=REG).mixture
+        return run_em(ArraySource(x), truth, tol=1e-6, max_iter=1000, reg=REG).mixture
 
 
 def mean_log_density(model: Fitted | Mixture, x: Floats) -> float | None:

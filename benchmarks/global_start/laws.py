@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 ROWS_AT_ONCE = 1_000

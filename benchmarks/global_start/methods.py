@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.gaussian.problems import KINDS
 from scoremix import GaussianMixture
 from scoremix.arrays import Floats
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 

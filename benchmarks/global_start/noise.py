@@ -16,8 +16,8 @@ from benchmarks.global_start.laws import Law, all_apart, equal
 from benchmarks.run import Row, cpu_seconds
 from benchmarks.tables import Size
 from scoremix.arrays import Floats
-from scoremix.learning.em import expectation
-from scoremix.models.covariance import Spherical
+from scoremix.learning.em.em import e_step
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
 
@@ -33,7 +33,7 @@ def moved(source: ArraySource, means: Floats, variance: float, steps: int) -> Fl
     """EM of the means alone: every mean becomes that of its share of the rows."""
     k, d = means.shape
     for _ in range(steps):
-        found = expectation(source, Mixture(equal(k), means, Spherical(np.full(k, variance), d)))
+        found = e_step(source, Mixture(equal(k), means, Spherical(np.full(k, variance), d)))
         means = np.asarray(means + found.first / np.maximum(found.mass, 1e-300)[:, None])
     return means
 

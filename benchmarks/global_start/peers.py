@@ -11,7 +11,7 @@ from benchmarks.gaussian.methods import REG
 from benchmarks.gaussian.peers import absence
 from benchmarks.global_start.methods import Fitted, Work
 from scoremix.arrays import Floats
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 

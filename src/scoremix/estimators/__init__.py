@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from scoremix.estimators.checks import check_parameters
 from scoremix.estimators.ddpm_file import unpack_descent
 from scoremix.estimators.ddpm_inputs import check_ddpm_parameters
 from scoremix.estimators.ddpm_mixture import DDPMMixture
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.inputs import check_parameters
 from scoremix.estimators.mixture_file import unpack_mixture
 from scoremix.estimators.mixture_inputs import check_mixture_parameters
 from scoremix.estimators.model_file import unpack

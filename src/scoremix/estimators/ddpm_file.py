@@ -29,8 +29,8 @@ from scoremix.estimators.schema import (
     index,
     mixture,
 )
-from scoremix.learning.descent import Record
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.sck.descent import Record
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]

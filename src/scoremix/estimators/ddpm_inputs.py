@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from scoremix.arrays import Array, Floats, is_foreign, like, namespace, product, to_numpy
-from scoremix.estimators.inputs import check_choice, check_number
+from scoremix.estimators.checks import check_choice, check_number
 from scoremix.estimators.mixture_inputs import check_means, check_weights
-from scoremix.learning.descent import Stage, all_levels, single_level
-from scoremix.learning.step_rules import RULES
-from scoremix.models.covariance import Covariance, covariance_of
+from scoremix.learning.sck.descent import Stage, all_levels, single_level
+from scoremix.learning.sck.optimizers import OPTIMIZERS
+from scoremix.models.covariance.interface import Covariance
+from scoremix.models.covariance.types import covariance_of
 from scoremix.noise import sigma_from_ou_time
 
 STARTS = ("random", "tensor", "kmeans")
@@ -78,7 +79,7 @@ def check_ddpm_parameters(params: Mapping[str, Any]) -> None:
         check_number("batch_size", params["batch_size"], at_least=1, integer=True)
     if params["projection_radius"] is not None:
         check_number("projection_radius", params["projection_radius"], above=0)
-    check_choice("step_rule", params["step_rule"], ("auto", *RULES))
+    check_choice("step_rule", params["step_rule"], ("auto", *OPTIMIZERS))
     if isinstance(params["means_init"], str):
         check_choice("means_init", params["means_init"], STARTS)
     if isinstance(params["weights"], str):

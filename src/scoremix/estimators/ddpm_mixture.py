@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, as_floating
+from scoremix.estimators.checks import check_number, informative, mean_log_density, validated_samples, validated_sigma
 from scoremix.estimators.ddpm_file import pack_descent
 from scoremix.estimators.ddpm_inputs import (
     LEARNT,
@@ -30,16 +31,15 @@ from scoremix.estimators.ddpm_inputs import (
     start_weights,
 )
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.inputs import check_number, informative, mean_log_density, validated_samples, validated_sigma
 from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.mixture_inputs import check_distinct_rows, check_rows_suffice
 from scoremix.estimators.whole import all_or_nothing
-from scoremix.learning.descent import KnownCovariance, LearntCovariance, Record, descend
-from scoremix.learning.descent_starts import start_means, within
-from scoremix.learning.spectral import top_subspace
-from scoremix.learning.step_rules import RULES
-from scoremix.learning.student import Student
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.moments import top_subspace
+from scoremix.learning.sck.descent import KnownCovariance, LearntCovariance, Record, descend
+from scoremix.learning.sck.optimizers import OPTIMIZERS
+from scoremix.learning.sck.starts import initial_means, within_covariance
+from scoremix.learning.sck.student import Student
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
@@ -408,8 +408,8 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             units = known_units(self.covariance, self.n_features_in_)
         else:
             if means is None:
-                means = start_means(source, int(self.n_components), "kmeans", rng)
-            shared = within(source, means, rng)
+                means = initial_means(source, int(self.n_components), "kmeans", rng)
+            shared = within_covariance(source, means, rng)
             if self.covariance == "diag":
                 shared = np.diag(np.diagonal(shared))
             units = Units(str(self.covariance), np.asarray(np.linalg.cholesky(shared), dtype=np.float64))
@@ -422,7 +422,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             mu = rng.standard_normal(self.n_features_in_)
             return np.stack([mu, -mu])
         method = str(self.means_init or ("random" if k <= 2 else "warm"))
-        return start_means(source, k, method, rng)
+        return initial_means(source, k, method, rng)
 
     def _descend(self, source: Source, means: Floats, rng: np.random.Generator) -> tuple[Mixture, list[Record]]:
         """Descend from a start, in units where components have unit covariance."""
@@ -443,7 +443,7 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
             start = Mixture(weights, means, covariance_of(kind, np.repeat(unit[None], k, axis=0), d))
             return walk(source, start, stages, LearntCovariance(rate, self.exact_gradient, free_weights=free_weights))
         published = "gradient" if all(len(stage.sigmas) == 1 for stage in stages) else "scaled"
-        rule = RULES[published if self.step_rule == "auto" else self.step_rule]
+        rule = OPTIMIZERS[published if self.step_rule == "auto" else self.step_rule]
         known = KnownCovariance(rule(rate), self.exact_gradient, bool(self.symmetric), free_weights)
         student, history = walk(source, Student(means, weights), stages, known)
         return student.mixture(), history

@@ -18,9 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, as_floating, like, product, to_numpy
-from scoremix.estimators.diffusion_density import base_of, ladder_log_density
-from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.inputs import (
+from scoremix.estimators.checks import (
     check_choice,
     check_number,
     check_parameters,
@@ -32,23 +30,26 @@ from scoremix.estimators.inputs import (
     warn,
     warn_if_far,
 )
+from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.model_file import pack
 from scoremix.estimators.whole import all_or_nothing
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
 from scoremix.features import Hermite
-from scoremix.learning.alignment import align
-from scoremix.learning.atoms import learn_atoms
-from scoremix.learning.cell_candidates import find_candidates
-from scoremix.learning.cell_ladder import cell_components, learn_cell_ladder
-from scoremix.learning.clusters import Clusters, find_clusters
-from scoremix.learning.mixture_ladder import Base, Standard, encoded, general_base, in_double, learn_levels
+from scoremix.learning.cks.candidates import find_candidates
+from scoremix.learning.cks.ladder import cell_components, learn_cell_ladder
+from scoremix.learning.coordinates import BaseMixture, StandardizedColumns, as_float64, in_subspace
+from scoremix.learning.gkl.clusters import Clusters, find_clusters
+from scoremix.learning.gkl.ladder import learn_ladder
+from scoremix.learning.mixtures.levels import find_base_mixture, learn_levels
+from scoremix.learning.mixtures.mean_subspace import rotate_to_means
+from scoremix.learning.mixtures.noise_scale import ROWS, local_noise_scale
+from scoremix.learning.mixtures.npmle import learn_atoms
 from scoremix.learning.moments import Moments
-from scoremix.learning.noise_scale import ROWS, local_noise_scale
-from scoremix.learning.residual_regression import Correcting
-from scoremix.learning.score_regression import Settings, learn_ladder
-from scoremix.models.covariance import Spherical
+from scoremix.learning.regression.corrections import CorrectionSettings
+from scoremix.learning.regression.scores import RegressionSettings
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.ladder import Ladder, Level
 from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace, leading_subspace
@@ -58,6 +59,7 @@ from scoremix.samples.columns import Columns
 from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import Source
 from scoremix.sampling.draw import draw
+from scoremix.sampling.ladder_density import base_of, ladder_log_density
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
 from scoremix.storage import write_model
 
@@ -256,7 +258,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         source = informative(X, sample_weight, at_least=2)
         names = getattr(self, "feature_names_in_", None)
         is_general = self.covariance == "general"
-        moments = moments_of(in_double(source) if is_general else source, names, needs_width=not is_general)
+        moments = moments_of(as_float64(source) if is_general else source, names, needs_width=not is_general)
         self._is_sealed = False
         self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
         self.noise_floor_ = 0.0
@@ -599,7 +601,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
 
     def _learn_general_cells(self, source: Source, moments: Moments, rng: np.random.Generator) -> None:
         """Learn cells of general covariances alone, as published: their number is found."""
-        self.noise_scale_, space = 0.0, Standard.of(moments)
+        self.noise_scale_, space = 0.0, StandardizedColumns.of(moments)
         how = self._settings(space.frame, int(rng.integers(2**31)))
         found = find_candidates(source, space, self._rank(), how, rng)
         sigmas = self.noise_levels_ = self._levels(space.frame, found.local_scale)
@@ -609,22 +611,22 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         self._stop_above_zero(found.is_flat)
         self._set_clusters(None, cell_components(source, self.ladder_, how.min_weight, rng))
 
-    def _learn_base(self, source: Source, moments: Moments, rng: np.random.Generator) -> Base:
+    def _learn_base(self, source: Source, moments: Moments, rng: np.random.Generator) -> BaseMixture:
         """Learn the mixture that is corrected."""
         if self.covariance == "general":
             self.noise_scale_ = 0.0
-            return general_base(source, moments, self._rank(), rng)
+            return find_base_mixture(source, moments, self._rank(), rng)
         frame = self._noise_frame(source, moments, rng)
         self._levels(frame, frame.noise_scale)  # refuses a noise scale that is not that of the data before long work
-        atoms = learn_atoms(encoded(source, frame), frame.noise_scale, rng)
-        frame, atoms = align(source, moments, frame, atoms)
-        return Base(frame, atoms.take(np.argsort(-atoms.weights, kind="stable")), is_flat=False)
+        atoms = learn_atoms(in_subspace(source, frame), frame.noise_scale, rng)
+        frame, atoms = rotate_to_means(source, moments, frame, atoms)
+        return BaseMixture(frame, atoms.take(np.argsort(-atoms.weights, kind="stable")), is_flat=False)
 
-    def _learn_mixture(self, source: Source, base: Base, rng: np.random.Generator) -> None:
+    def _learn_mixture(self, source: Source, base: BaseMixture, rng: np.random.Generator) -> None:
         """Learn the levels of a mixture, corrected where that pays."""
         frame = base.frame
         self.noise_levels_ = self._levels(frame, frame.noise_scale or base.local_scale)
-        how = Correcting(int(self.n_draws), int(rng.integers(2**31)))
+        how = CorrectionSettings(int(self.n_draws), int(rng.integers(2**31)))
         fits = learn_levels(source, base, self.noise_levels_, how, rng, self._report())
         self.ladder_ = Ladder(self.noise_levels_, tuple(fit.model for fit in fits), frame)
         self.denoising_loss_ = np.array([fit.denoising_loss for fit in fits])
@@ -650,13 +652,13 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             return int(self.rank)
         return None
 
-    def _settings(self, frame: Subspace, seed: int) -> Settings:
+    def _settings(self, frame: Subspace, seed: int) -> RegressionSettings:
         degree = None
         if self.degree != "auto":
             degree = int(self.degree)
             Hermite(frame.rank, degree)  # refuses what is too large
         folds = max(2, round(1 / self.validation_fraction))
-        return Settings(self.gates, degree, float(self.min_weight), int(self.n_draws), folds, seed)
+        return RegressionSettings(self.gates, degree, float(self.min_weight), int(self.n_draws), folds, seed)
 
     def _levels(self, frame: Subspace, scale: float) -> Floats:
         """Noise levels, from the widest direction of the data down to the finest scale of their law."""

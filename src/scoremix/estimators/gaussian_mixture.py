@@ -29,7 +29,7 @@ from scoremix.arrays import (
     precise_like,
     to_numpy,
 )
-from scoremix.estimators.inputs import check_number, informative, mean_log_density, validated_sigma, warn
+from scoremix.estimators.checks import check_number, informative, mean_log_density, validated_sigma, warn
 from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
     check_matrices,
@@ -47,16 +47,16 @@ from scoremix.estimators.mixture_inputs import (
 )
 from scoremix.estimators.parameters import ParameterAttributes
 from scoremix.estimators.whole import all_or_nothing
-from scoremix.learning.acceleration import Anderson, Squarem
-from scoremix.learning.component_number import component_number
-from scoremix.learning.em import Expected, Fit, Prior, expectation, fit
-from scoremix.learning.global_start import PLAIN_PASSES, global_start, optimality, shared_prior
-from scoremix.learning.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
-from scoremix.learning.posterior import weight_of
-from scoremix.learning.seeding import initial_mixture, n_distinct_rows
-from scoremix.learning.shrinkage import ENOUGH_ROWS
-from scoremix.learning.stepwise import Running
-from scoremix.models.covariance import least_variance
+from scoremix.learning.em.acceleration import Anderson, Squarem
+from scoremix.learning.em.em import EMResult, ExpectedMoments, Prior, e_step, run_em
+from scoremix.learning.em.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
+from scoremix.learning.em.posterior import total_weight
+from scoremix.learning.em.seeding import initial_mixture, n_distinct_rows
+from scoremix.learning.em.shrinkage import ENOUGH_ROWS
+from scoremix.learning.em.stepwise import Running
+from scoremix.learning.search.component_number import search_component_number
+from scoremix.learning.search.global_start import PLAIN_PASSES, check_optimality, find_global_start, shared_prior
+from scoremix.models.covariance.interface import least_variance
 from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
@@ -284,11 +284,11 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         x = self._rows(X, reset=True, min_rows=2)
         source = self._informative(x, sample_weight, at_least=2)
         step = self._step(source)
-        seeding = source if step is expectation else Filled.of(source)
+        seeding = source if step is e_step else Filled.of(source)
         n_seeds = self._seedable(seeding)
         past = past if past is not None and self._may_continue(past) else None
         rng, prior = self._begin(), self._prior(seeding, n_seeds)
-        best: Fit | None = None
+        best: EMResult | None = None
         for i in range(self.n_init if past is None else 1):
             seeds = deepcopy(rng)
             start, steps = self._start(seeding, n_seeds, prior, rng) if past is None else (past, [])
@@ -301,7 +301,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         assert best is not None  # n_init >= 1
         self._set_fit(best.mixture, _home(x), best.lower_bounds, best.converged, best.n_passes)
         self.selection_path_ = path
-        self.split_gain_, self.merge_cost_ = optimality(_searchable(seeding), best.mixture)
+        self.split_gain_, self.merge_cost_ = check_optimality(_searchable(seeding), best.mixture)
         if not best.converged and self.max_iter > 0:
             warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
@@ -364,11 +364,11 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         source = self._informative(x, sample_weight, at_least=2 if past is None else 1)
         step = self._step(source)
         if past is None:
-            seeding = source if step is expectation else Filled.of(source)
+            seeding = source if step is e_step else Filled.of(source)
             n_seeds = self._seedable(seeding)
             passes, prior = min(self.max_iter, FIRST_BATCH_PASSES), self._prior(seeding, n_seeds)
             start, steps = self._start(seeding, n_seeds, prior, self._begin())
-            first = fit(source, start, max_iter=passes, reg=self.reg_covar, prior=prior, step=step)
+            first = run_em(source, start, max_iter=passes, reg=self.reg_covar, prior=prior, step=step)
             self._set_fit(first.mixture, _home(x), first.lower_bounds[-1:], False, 1)
             self.selection_path_ = steps
             return self
@@ -734,10 +734,10 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         """The rows that say something, and how much."""
         return informative(x, sample_weight, has_missing=self.missing_values is not None, at_least=at_least)
 
-    def _step(self, source: Source) -> Callable[[Source, Mixture, int | None], Expected]:
+    def _step(self, source: Source) -> Callable[[Source, Mixture, int | None], ExpectedMoments]:
         """The E-step that the samples need."""
         is_needed = self.missing_values is not None and has_missing(source)
-        return expectation_with_missing if is_needed else expectation
+        return expectation_with_missing if is_needed else e_step
 
     def _past(self) -> Mixture | None:
         """The present mixture, fitted or set by hand, if there is one."""
@@ -785,7 +785,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         """Whether rows are few for the parameters of the components."""
         d = self.n_features_in_
         free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1}.get(self.covariance_type, d + 2)
-        return weight_of(source) < ENOUGH_ROWS * free * int(self.n_components)
+        return total_weight(source) < ENOUGH_ROWS * free * int(self.n_components)
 
     def _start(
         self, source: Source, n_seeds: int, prior: Prior | None, rng: np.random.Generator
@@ -794,7 +794,9 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         kind = self.covariance_type
         if self.n_components == "auto":
             clusters = self.criterion == "clusters"
-            mixture, path = component_number(_searchable(source), kind, self.max_components, rng, clusters=clusters)
+            mixture, path = search_component_number(
+                _searchable(source), kind, self.max_components, rng, clusters=clusters
+            )
             return mixture, [(trial.step, trial.n_components, trial.objective) for trial in path]
         k, d = int(self.n_components), self.n_features_in_
         weights = None if self.weights_init is None else check_weights(self.weights_init, k)
@@ -810,7 +812,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         else:
             # A fit of few passes is one that is meant to end early, and to be gone on with.
             noise, plain = self.init_params == "diffusion", prior is None and self.max_iter >= PLAIN_PASSES
-            start = global_start(_searchable(source), k, kind, rng, noise=noise, plain=plain)
+            start = find_global_start(_searchable(source), k, kind, rng, noise=noise, plain=plain)
         start = Mixture(
             start.weights if weights is None else weights,
             start.means if means is None else means,
@@ -823,10 +825,10 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         number: int,
         source: Source,
         start: Mixture,
-        step: Callable[[Source, Mixture, int | None], Expected],
+        step: Callable[[Source, Mixture, int | None], ExpectedMoments],
         prior: Prior | None,
         previous: float,
-    ) -> Fit:
+    ) -> EMResult:
         """EM from one start, with the lines that `verbose` asks for."""
         began = last = perf_counter()
 
@@ -840,7 +842,7 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
 
         if self.verbose:
             print(f"Initialization {number}")
-        found = fit(
+        found = run_em(
             source,
             start,
             tol=self.tol,
@@ -913,14 +915,14 @@ def _home(x: Array) -> Array:
     return x if is_foreign(x) and get_config()["array_api_dispatch"] else np.empty(0, floating_type(x))
 
 
-def _bound(found: Fit) -> float:
+def _bound(found: EMResult) -> float:
     return found.lower_bounds[-1] if found.lower_bounds else -np.inf
 
 
-def _moments_of(mixture: Mixture, reg: float) -> Expected:
+def _moments_of(mixture: Mixture, reg: float) -> ExpectedMoments:
     """The moments, per unit of weight, that EM would return the mixture for: all that a stream has to remember."""
     values, weights = mixture.covariance.plus(-reg).values, mixture.weights
     kind, d = mixture.covariance.kind, mixture.n_features
     if kind != "tied":
         values = values * weights.reshape(-1, *[1] * (values.ndim - 1)) * (d if kind == "spherical" else 1)
-    return Expected(weights, np.zeros_like(mixture.means), values, 0.0, 1.0)
+    return ExpectedMoments(weights, np.zeros_like(mixture.means), values, 0.0, 1.0)

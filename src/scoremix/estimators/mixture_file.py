@@ -29,7 +29,7 @@ from scoremix.estimators.schema import (
     everything,
     mixture,
 )
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]

@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from scoremix.arrays import Array, Floats, as_floating, as_numpy, is_foreign, namespace, to_numpy
-from scoremix.estimators.inputs import (
+from scoremix.estimators.checks import (
     check_choice,
     check_columns,
     check_nothing_is_missing,
@@ -20,8 +20,9 @@ from scoremix.estimators.inputs import (
     check_squares,
     unmasked,
 )
-from scoremix.learning.seeding import n_distinct_rows
-from scoremix.models.covariance import Covariance, covariance_of
+from scoremix.learning.em.seeding import n_distinct_rows
+from scoremix.models.covariance.interface import Covariance
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Source
 

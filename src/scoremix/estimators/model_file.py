@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats
-from scoremix.estimators.diffusion_density import base_of
 from scoremix.estimators.schema import (
     LARGEST,
     Each,
@@ -39,16 +38,16 @@ from scoremix.estimators.schema import (
     shares,
 )
 from scoremix.features import MAX_FEATURES, Hermite
-from scoremix.learning.clusters import Clusters
-from scoremix.models.cells import Cells, SoftCells, Voronoi
-from scoremix.models.corrected import CorrectedMixture
-from scoremix.models.covariance import covariance_of
+from scoremix.learning.gkl.clusters import Clusters
+from scoremix.models.covariance.types import covariance_of
+from scoremix.models.gates import Cells, SoftCells, Voronoi
 from scoremix.models.ladder import Ladder, Level
-from scoremix.models.likelihood_ratio import LikelihoodRatio, PiecewiseScore
+from scoremix.models.likelihood_ratio import LikelihoodRatio
 from scoremix.models.mixture import Mixture
-from scoremix.models.piecewise import PiecewisePolynomial
+from scoremix.models.score_model import CorrectedMixture, PiecewisePolynomial, PiecewiseScore
 from scoremix.models.subspace import Subspace
 from scoremix.samples.columns import Columns
+from scoremix.sampling.ladder_density import base_of
 
 FRAME: Schema = {
     "params": Table(("gates",)),

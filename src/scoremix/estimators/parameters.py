@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, as_floating, as_numpy, is_foreign, like
-from scoremix.estimators.inputs import check_choice
+from scoremix.estimators.checks import check_choice
 from scoremix.estimators.mixture_inputs import (
     COVARIANCE_TYPES,
     check_agreement,
@@ -27,7 +27,7 @@ from scoremix.estimators.mixture_inputs import (
     covariance_from,
     shape_of,
 )
-from scoremix.models.covariance import covariance_of
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
 FORMS = ("covariances_", "precisions_cholesky_", "precisions_")  # The covariances, as they may be set.

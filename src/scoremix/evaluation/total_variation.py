@@ -12,10 +12,10 @@ import numpy.typing as npt
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.truth import FloatArray, Seed
 
-__all__ = ["HistogramTotalVariation", "Law", "histogram_total_variation", "total_variation"]
+__all__ = ["Distribution", "HistogramTotalVariation", "histogram_total_variation", "total_variation"]
 
 
-class Law(Protocol):
+class Distribution(Protocol):
     """Something that can be sampled and has a density: a truth, or a fitted model."""
 
     def sample(self, n: int, rng: np.random.Generator, /) -> FloatArray:
@@ -48,7 +48,7 @@ class HistogramTotalVariation(NamedTuple):
         return self.value - self.floor
 
 
-def total_variation(p: Law, q: Law, n_samples: int = 50_000, rng: Seed = None) -> Estimate:
+def total_variation(p: Distribution, q: Distribution, n_samples: int = 50_000, rng: Seed = None) -> Estimate:
     """Total variation distance of two laws with densities, 0 to 1.
 
     Half of the points come from p, half from q: `TV = E tanh|log p - log q| / 2` under their even mixture,

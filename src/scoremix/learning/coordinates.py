@@ -16,11 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
+from scipy.linalg.lapack import dpstrf
 
-from scoremix.arrays import Floats, product
-from scoremix.learning.posterior import Ints, Rows
-from scoremix.models.covariance import covariance_of
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
+from scoremix.learning.em.posterior import InMemorySamples, Ints
+from scoremix.learning.moments import Moments
+from scoremix.models.covariance.full import Full
+from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
+from scoremix.models.subspace import Subspace
+from scoremix.samples.source import Mapped, Source
 
 NO_WIDTH = 1e-10  # A column of less than this share of its variance beside the others is determined by them.
 RULED = 10.0  # A standard deviation of so many robust ones is ruled by few rows.
@@ -29,7 +34,7 @@ THIN = 1e-6  # Variance where there is none, in units of a typical one.
 
 
 @dataclass(frozen=True)
-class Coordinates:
+class IndependentColumns:
     """How rows are seen in a search.
 
     scale, origin (d,); kept (r,); loads (d, r).
@@ -41,7 +46,7 @@ class Coordinates:
     loads: Floats
 
     @classmethod
-    def of(cls, rows: Rows, kind: str, *, counting: bool = False) -> Coordinates:
+    def of(cls, rows: InMemorySamples, kind: str, *, counting: bool = False) -> IndependentColumns:
         """Find the coordinates for components of a kind.
 
         Components without correlations do not follow a column that others determine: it counts in their likelihood,
@@ -53,9 +58,9 @@ class Coordinates:
         kept, loads = _independent(z, weight, follow=counting or kind in ("full", "tied"))
         return cls(scale, origin, kept, loads)
 
-    def rows(self, rows: Rows) -> Rows:
+    def rows(self, rows: InMemorySamples) -> InMemorySamples:
         """The rows as they are seen."""
-        return Rows((rows.x[:, self.kept] - self.origin[self.kept]) / self.seen_scale, rows.weight)
+        return InMemorySamples((rows.x[:, self.kept] - self.origin[self.kept]) / self.seen_scale, rows.weight)
 
     @property
     def seen_scale(self) -> Floats:
@@ -94,7 +99,7 @@ class Coordinates:
         return Mixture(mixture.weights, mixture.means @ self.loads.T, covariance_of(kind, values, d))
 
 
-def _origin_and_scale(rows: Rows, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Mean and standard deviation of the columns (1 where it is constant), or robust ones, and where they are that."""
     x, weight = rows.x, rows.weight
     middle = np.median(x, axis=0)
@@ -130,3 +135,128 @@ def _independent(z: Floats, weight: Floats, *, follow: bool) -> tuple[Ints, Floa
         loads[order[:rank], np.argsort(sorting)] = 1.0
         loads[order[rank:]] = (slopes[:, sorting] * width[order[rank:], None]) / width[kept]
     return (kept, loads) if len(kept) else (np.arange(1), np.eye(d)[:, :1])
+
+
+# Most dimensions that covariances are learnt in; the search for many components affords more below so many rows.
+MOST_DIRECTIONS, AT_ROWS = 50, 20_000
+
+
+# A column of which others leave less than this share of the variance unexplained is a linear combination of them.
+DEPENDENT = 1e-9
+
+
+MIN_WIDTH = 1e-4  # Least standard deviation of a component, in those of the columns.
+
+
+NARROW = 0.1  # Share of the data that may lie in narrower components than the one whose scale counts as local.
+
+
+@dataclass(frozen=True)
+class BaseMixture:
+    """A mixture in the coordinates of a frame."""
+
+    frame: Subspace
+    mixture: Mixture
+    is_flat: bool
+
+    @property
+    def local_scale(self) -> float:
+        """Smallest standard deviation of a component, but for components that hold few of the data."""
+        narrowest = np.linalg.eigvalsh(self.mixture.covariances)[:, 0]
+        order = np.argsort(narrowest)
+        below = np.cumsum(self.mixture.weights[order])
+        return float(np.sqrt(narrowest[order][np.searchsorted(below, NARROW * below[-1])]))
+
+
+def in_subspace(source: Source, frame: Subspace) -> Source:
+    """The rows of a source in the coordinates of a frame."""
+    return Mapped(source, frame.rank, lambda x: frame.encode(x).T)
+
+
+def as_float64(source: Source) -> Source:
+    """The rows of a source in double precision: in single, columns that others determine cannot be told."""
+    return Mapped(source, source.n_features, lambda x: namespace(x).astype(x, namespace(x).float64))
+
+
+@dataclass(frozen=True)
+class StandardizedColumns:
+    """Standardised columns that span the space of the data, and how that space lies.
+
+    columns (r,); location, scale (r,); correlation (r, r); turn (r, r).
+    """
+
+    columns: NDArray[np.intp]
+    location: Floats
+    scale: Floats
+    correlation: Floats
+    frame: Subspace
+    turn: Floats
+
+    @classmethod
+    def of(cls, moments: Moments) -> StandardizedColumns:
+        """Choose the columns by pivoted Cholesky, those with most left to say first."""
+        covariance, mean = moments.covariance, moments.mean
+        scale = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+        scale = np.where(scale > 0, scale, 1.0)
+        correlation = covariance / np.outer(scale, scale)
+        _, pivots, rank, _ = dpstrf(correlation, tol=DEPENDENT)
+        columns = np.sort(pivots[:rank] - 1)
+        own = correlation[np.ix_(columns, columns)]
+        span = scale[:, None] * np.linalg.solve(own, correlation[columns]).T  # x - mean = span @ standardised columns
+        # Singular values of a root know small variances beside large ones; eigenvalues of the covariance do not.
+        basis, widths, _ = np.linalg.svd(span @ np.linalg.cholesky(own), full_matrices=False)
+        basis = basis * np.where((moments.origin - mean) @ basis < 0, -1.0, 1.0)
+        frame = Subspace(mean, np.ascontiguousarray(basis), widths**2, 0.0)
+        return cls(columns, mean[columns], scale[columns], own, frame, basis.T @ span)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the data have no width in some direction."""
+        return not self.frame.is_whole
+
+    def encode(self, x: Array) -> Array:
+        """Standardised columns of the rows x, shape (n, r)."""
+        own = namespace(x).take(x, indices_like(self.columns, x), axis=1)
+        return (own - like(self.location, x)[None, :]) / like(self.scale, x)[None, :]
+
+    def embedded(self, mixture: Mixture) -> Mixture:
+        """A mixture of standardised columns in the coordinates of the frame."""
+        covariances = self.turn @ mixture.covariances @ self.turn.T
+        covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
+        return Mixture(mixture.weights, mixture.means @ self.turn.T, Full(covariances))
+
+
+@dataclass(frozen=True)
+class LeadingDirections:
+    """Directions in which components differ; in the others they share a Gaussian.
+
+    lead (r, m); common (r, r).
+    """
+
+    lead: Floats
+    common: Floats
+
+    @classmethod
+    def leading(cls, correlation: Floats, most: int) -> LeadingDirections:
+        """The principal axes of a correlation matrix (r, r), at most so many; the columns where these are no more."""
+        if len(correlation) <= most:
+            return cls(np.eye(len(correlation)), np.zeros_like(correlation))
+        values, axes = np.linalg.eigh(correlation)
+        values, axes = values[::-1], axes[:, ::-1]
+        rest = axes[:, most:]
+        return cls(axes[:, :most], (rest * values[most:]) @ rest.T)
+
+    def along(self, rows: Source) -> Source:
+        """The coordinates of rows of r columns."""
+        return Mapped(rows, self.lead.shape[1], lambda x: product(x, like(self.lead, x)))
+
+    def embedded(self, mixture: Mixture) -> Mixture:
+        """A mixture of coordinates as one of the columns."""
+        covariances = self.lead @ mixture.covariances @ self.lead.T + self.common
+        return Mixture(mixture.weights, mixture.means @ self.lead.T, Full(covariances))
+
+
+def encoded_rows(source: Source, frame: Subspace, size: int, rng: np.random.Generator) -> Floats:
+    """A sample of the rows, by weight and in random order, in the frame: shape (r, at most size), NumPy numbers."""
+    rows = to_numpy(frame.encode(source.draw(size, rng))).astype(np.float64)
+    return np.asarray(rng.permutation(rows, axis=1))

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from scoremix.arrays import Floats, like, namespace, product, to_numpy
-from scoremix.samples.source import Chunk
+from scoremix.samples.reduce import accumulate
+from scoremix.samples.source import Chunk, Source
 
 
 @dataclass(frozen=True)
@@ -79,47 +79,39 @@ def chunk_moments(chunk: Chunk, origin: Floats) -> Moments:
     return Moments(np.asarray(weight), first, second, np.asarray(squared), reach, origin)
 
 
+CHUNK_ROWS = 8192  # Rows of a chunk of moments.
+
+
 @dataclass(frozen=True)
-class NormalEquations:
-    """Normal equations of several independent least-squares systems, in folds of the rows.
+class Spectrum:
+    """Leading directions of the data.
 
-    With features F (q of them) and targets T (d): ``gram = sum w F F^T``, ``cross = sum w F T^T``.
-
-    gram (folds, systems, q, q); cross (folds, systems, q, d); target (folds, systems); weight (folds, systems).
+    mean (d,); variances (k,); axes (d, k).
     """
 
-    gram: Floats
-    cross: Floats
-    target: Floats
-    weight: Floats
-
-    def __add__(self, other: NormalEquations) -> NormalEquations:
-        """Merge the sums of two sets of rows; the left operand is overwritten (Gram matrices are large)."""
-        for mine, theirs in zip(self._sums, other._sums, strict=True):
-            mine += theirs
-        return self
-
-    @property
-    def _sums(self) -> tuple[Floats, Floats, Floats, Floats]:
-        return self.gram, self.cross, self.target, self.weight
+    mean: Floats
+    variances: Floats
+    axes: Floats
 
 
-def ridge_solve(gram: Floats, cross: Floats, weight: float, ridge: float) -> Floats:
-    """Solve the ridge regression of one system, with the Gram matrix scaled to unit diagonal.
+def top_subspace(source: Source, n_directions: int, *, n_threads: int | None = None) -> Spectrum:
+    """Directions of the largest variance: up to sampling error they span the means of a mixture about their mean.
 
-    gram (q, q); cross (q, d) -> (q, d).
+    n_directions: between 0 and d; k - 1 for the means of k components of one spherical covariance.
+
+    ValueError: If there are fewer features than directions.
+
+    One pass of cost O(n d^2), then O(d^3).
     """
-    if weight <= 0:
-        return np.zeros_like(cross)
-    diagonal = np.diagonal(gram) / weight
-    # A feature that never fires (an empty cell) keeps the coefficient 0 instead of dividing by 0.
-    scale = np.sqrt(np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300)))
-    scaled = gram / (weight * np.outer(scale, scale))
-    scaled[np.diag_indices_from(scaled)] += ridge
-    rhs = cross / (weight * scale[:, None])
-    return np.asarray(cho_solve(cho_factor(scaled, lower=True, check_finite=False), rhs) / scale[:, None])
+    d = source.n_features
+    if not 0 <= n_directions <= d:
+        raise ValueError(f"{n_directions} directions were asked for, but the data have {d} dimensions.")
+    origin = to_numpy(next(iter(source.chunks(1))).x)[0].astype(np.float64)
 
+    def statistic(chunk: Chunk) -> Moments:
+        return chunk_moments(chunk, origin)
 
-def squared_loss(coef: Floats, gram: Floats, cross: Floats) -> float:
-    """Change of ``sum w |T - coef^T F|^2`` against coef = 0: negative where the fit helps."""
-    return float(np.sum(coef * (gram @ coef)) - 2 * np.sum(coef * cross))
+    moments = accumulate(statistic, source, chunk_rows=CHUNK_ROWS, n_threads=n_threads)
+    values, axes = np.linalg.eigh(moments.covariance)
+    largest = slice(d - n_directions, d)
+    return Spectrum(moments.mean, values[largest][::-1], axes[:, largest][:, ::-1])

@@ -32,11 +32,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, squared_lengths, to_numpy
-from scoremix.features import Hermite
-from scoremix.models.cells import Block, Partition
-from scoremix.models.corrected import Whitening, trust_radius
-from scoremix.models.piecewise import clip_to_ball
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
+from scoremix.models.gates import Block, Partition
+from scoremix.models.whitening import Whitening
 
 # Variances are at least so much times the largest: a direction without any is still a direction of a Gaussian.
 THINNEST = 1e-9
@@ -125,66 +123,3 @@ def _whitening(covariances: Floats) -> Whitening:
     """Axes and variances, no variance negative."""
     variances, axes = np.linalg.eigh(covariances)
     return Whitening(np.maximum(variances, 0.0), axes)
-
-
-@dataclass(frozen=True)
-class PiecewiseScore:
-    """Score at one noise level: a polynomial per cell about the linear score of the cell.
-
-    coef (k, p, d), coefficients in the local coordinates of the cells, 0 above the degree of a cell; degrees (k,);
-    noise_scale: standard deviation of isotropic noise that the data are known to carry; 0 where none is.
-    """
-
-    cells: LikelihoodRatio
-    features: Hermite
-    coef: Floats
-    degrees: NDArray[np.intp]
-    noise_scale: float = 0.0
-
-    @property
-    def centers(self) -> Floats:
-        """Centres of the cells, shape (k, d)."""
-        return self.cells.centers
-
-    @property
-    def weights(self) -> Floats:
-        """Shares of the cells, shape (k,)."""
-        return self.cells.weights
-
-    def score(self, y: Array, sigma: Array | float) -> Array:
-        """Gradient of the log density of the noisy data.
-
-        y (d, n); sigma (n,), noise level, > 0; the one that the coefficients were learnt at, or near it -> (d, n).
-
-        O(n (b d^2 + d p)), b the number of candidate covariances.
-        """
-        xp, noise = namespace(y), sigma**2
-        partition = self.cells.partition(y, noise)
-        y = partition.arrange(y)
-        if not isinstance(noise, float | int):
-            noise = partition.arrange(noise)
-        parts = []
-        for block in partition.blocks:
-            here, j = slice(block.start, block.stop), int(block.cells[0])
-            level = noise if isinstance(noise, float | int) else noise[here]
-            u, matrix = local_design(self.cells, self.features, j, y[:, here], level)
-            parts.append(self.cells.whitening.apply(j, product(like(self.coef[j].T, y), matrix) - u, level))
-        return partition.restore(xp.concat(parts, axis=1))
-
-    def posterior_mean(self, y: Array, sigma: Array | float) -> Array:
-        """``E[mu | y] = y + (noise_scale^2 + sigma^2) score``, shape (d, n); ``E[x | y]`` where noise_scale is 0."""
-        return y + (self.noise_scale**2 + sigma**2) * self.score(y, sigma)
-
-
-def local_design(
-    cells: LikelihoodRatio, features: Hermite, cell: int, y: Array, noise: Array | float
-) -> tuple[Array, Array]:
-    """Local coordinates of points of one cell, and its polynomial features where these are trusted.
-
-    y (d, n); noise (n,) -> u (d, n), matrix (p, n).
-    """
-    u = cells.whitening.apply(cell, y - like(cells.centers[cell], y)[:, None], noise)
-    inside = u * 1.0
-    if bool(namespace(y).max(squared_lengths(u)) > trust_radius(y.shape[0]) ** 2):
-        clip_to_ball(inside, trust_radius(y.shape[0]))
-    return u, features(inside)

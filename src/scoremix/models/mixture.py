@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
-from scoremix.models.covariance import Covariance, shrinkage
-from scoremix.models.joint import Joint, Part, itemsize_of, normalise
+from scoremix.models.covariance.interface import Covariance, shrinkage
+from scoremix.models.log_joint import Evaluation, LogJoint, itemsize_of, normalize_posterior
 
 CHUNK_MEGABYTES = 8  # Temporaries of one chunk of points.
 
@@ -71,11 +71,11 @@ class Mixture:
         """The mixture of ``scale * x + origin``."""
         return Mixture(self.weights, self.means * scale + origin, self.covariance.scaled(scale))
 
-    def joint(self, itemsize: int = 8) -> Joint:
+    def joint(self, itemsize: int = 8) -> LogJoint:
         """Prepare the evaluation of many points, whose numbers have `itemsize` bytes."""
-        return Joint(np.maximum(self.weights, LEAST_WEIGHT), self.means, self.covariance, itemsize)
+        return LogJoint(np.maximum(self.weights, LEAST_WEIGHT), self.means, self.covariance, itemsize)
 
-    def _ask(self, x: Array, question: Callable[[Joint, Part], tuple[Array, ...]]) -> tuple[Array, ...]:
+    def _ask(self, x: Array, question: Callable[[LogJoint, Evaluation], tuple[Array, ...]]) -> tuple[Array, ...]:
         """Answer a question for the rows x chunk by chunk; each answer of a part has its points along axis 0."""
         xp, joint = namespace(x), self.joint(itemsize_of(x))
         rows, answers = CHUNK_MEGABYTES * joint.rows_per_megabyte, []
@@ -104,8 +104,8 @@ class Mixture:
                 shares[:, k] = some[:, i]
             return log_density, shares
 
-        def question(_: Joint, part: Part) -> tuple[Array, Array]:
-            relative, total, log_density = normalise(part.log_joint)
+        def question(_: LogJoint, part: Evaluation) -> tuple[Array, Array]:
+            relative, total, log_density = normalize_posterior(part.log_joint)
             relative /= total[None, :]
             return log_density, relative.T
 
@@ -116,7 +116,7 @@ class Mixture:
         """Log density of the rows x, shape (n,)."""
         if len(self._support) < self.n_components:
             return self.take(self._support).log_density(x)
-        return self._ask(x, lambda _, part: normalise(part.log_joint)[2:])[0]
+        return self._ask(x, lambda _, part: normalize_posterior(part.log_joint)[2:])[0]
 
     def predict(self, x: Array) -> Array:
         """Most probable component of the rows x, shape (n,)."""
@@ -137,8 +137,8 @@ class Mixture:
         if sigma > 0:
             return self.smooth(float(sigma)).score(y)
 
-        def question(joint: Joint, part: Part) -> tuple[Array]:
-            relative, total, _ = normalise(part.log_joint)
+        def question(joint: LogJoint, part: Evaluation) -> tuple[Array]:
+            relative, total, _ = normalize_posterior(part.log_joint)
             relative /= total[None, :]
             return (joint.gradient(part, relative).T,)
 
@@ -153,8 +153,8 @@ class Mixture:
             return self._by_row(y, sigma, denoised=True)
         kept, xp, d = shrinkage(self.covariance, float(sigma) ** 2), namespace(y), self.n_features
 
-        def question(joint: Joint, part: Part) -> tuple[Array]:
-            relative, total, _ = normalise(part.log_joint)
+        def question(joint: LogJoint, part: Evaluation) -> tuple[Array]:
+            relative, total, _ = normalize_posterior(part.log_joint)
             relative /= total[None, :]
             frame = joint.frames[part.frame]
             local, means = part.phi[1 : d + 1, :], self.means - frame
@@ -186,7 +186,7 @@ class Mixture:
             log_joint = like(np.log(self.weights), y)[:, None] - 0.5 * xp.sum(
                 offset**2 / variance + xp.log(variance), axis=1
             )
-            relative, total, _ = normalise(log_joint)
+            relative, total, _ = normalize_posterior(log_joint)
             relative /= total[None, :]
             pull = offset / variance * relative[:, None, :]
             pull = pull * like(values, y)[:, :, None] if denoised else -pull

@@ -81,7 +81,7 @@ def _beyond_noise(values: Floats, effective_rows: float, noise_scale: float) -> 
     return int(np.append(values <= edges, True).argmax())
 
 
-def facing(basis: Floats, offset: Floats) -> Floats:
+def orient(basis: Floats, offset: Floats) -> Floats:
     """Axes, defined up to sign, turned so that no coordinate of an offset is negative: they turn with the data."""
     return np.asarray(basis * np.where(offset @ basis < 0, -1.0, 1.0))
 
@@ -102,5 +102,5 @@ def leading_subspace(
     values, vectors = values[::-1], vectors[:, ::-1]
     if rank is None:
         rank = len(mean) if len(mean) <= SMALL_DIMENSION else max(1, _beyond_noise(values, effective_rows, noise_scale))
-    basis = vectors[:, :rank] if anchor is None else facing(vectors[:, :rank], anchor - mean)
+    basis = vectors[:, :rank] if anchor is None else orient(vectors[:, :rank], anchor - mean)
     return Subspace(mean, np.ascontiguousarray(basis), np.maximum(values[:rank], 0.0), float(noise_scale))

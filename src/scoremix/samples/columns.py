@@ -98,8 +98,8 @@ class Columns:
         FileNotFoundError, ValueError: As ``read_table``; without names, the file must have exactly d columns.
         """
         # Here and not above: these need PyArrow, and a fit to arrays does not.
-        from scoremix.samples.files import read_table, table_ending
         from scoremix.samples.formats import FORMATS, default_names
+        from scoremix.samples.tables import read_table, table_ending
 
         source = existing_file(path)
         found = FORMATS[table_ending(source)].names(source)

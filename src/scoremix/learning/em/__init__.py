@@ -1,0 +1,19 @@
+"""Expectation maximisation: the number of components and a start are given, climb.
+
+A pass is two matrix products, whatever the covariance (see `models.covariance`): features of the samples times natural
+parameters give log densities, responsibilities times features give the sums of the M-step.
+
+Read in this order:
+
+1. `acceleration`: SQUAREM and Anderson steps between passes.
+2. `em`: the E-step over chunks, the M-step, and the loop.
+3. `shrinkage`: priors that keep covariances of few samples away from singularity.
+4. `missing`: the E-step where entries are missing; imputed values.
+5. `stepwise`: running averages of the sums, for batches that are seen once.
+6. `posterior`: samples in memory and their responsibilities, as searches ask for them.
+7. `seeding`: first means by D^2 sampling and Lloyd's steps, and the first M-step.
+
+In: a `Source` and a `Mixture`. Out: an `EMResult` with the mixture and its likelihoods.
+
+Source: Dempster, Laird and Rubin 1977; Varadhan and Roland 2008; Walker and Ni 2011; Arthur and Vassilvitskii 2007.
+"""

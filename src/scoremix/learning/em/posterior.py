@@ -1,0 +1,145 @@
+"""Rows in memory with their posterior under a mixture, and a way to look at every component's rows at once.
+
+Questions about single components (would two explain these rows better? is this one needed?) concern the rows that the
+component has a share in. Asked component by component they cost more in calls than in arithmetic; so rows are gathered
+to *batches*: segments of similar length, padded to the longest, on which one batched product serves all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Floats, to_numpy
+from scoremix.learning.em.em import ExpectedMoments, e_step
+from scoremix.models.covariance.interface import Covariance
+from scoremix.models.mixture import Mixture
+from scoremix.samples.source import ArraySource, Source
+
+Ints = NDArray[np.intp]
+
+BATCH_NUMBERS = 2**21  # Numbers that the rows of a batch hold, at most about: 16 MB.
+
+
+LEAST_MASS = 1e-30  # Rows that a component without any is taken to have.
+SCAN_ROWS = 65536  # Rows whose weights are added up at a time.
+
+
+@dataclass(frozen=True)
+class InMemorySamples:
+    """Rows in memory.
+
+    x (n, d); weight (n,).
+    """
+
+    x: Floats
+    weight: Floats
+
+    @cached_property
+    def total(self) -> float:
+        """Sum of the weights."""
+        return float(self.weight.sum(dtype=np.float64))
+
+    @cached_property
+    def source(self) -> Source:
+        """The rows for a learner."""
+        return ArraySource(self.x, None if np.ptp(self.weight) == 0 else self.weight)
+
+    def single(self) -> InMemorySamples:
+        """The same rows in single precision."""
+        return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
+
+    def ordered(self) -> InMemorySamples:
+        """The same rows by their lengths: then draws do not depend on the user's order of rows and columns."""
+        lengths = np.einsum("ij,ij->i", self.x, self.x).astype(np.float32)  # equal ones stay so, however they round
+        order = np.lexsort((*self.x.T.astype(np.float32), lengths))
+        return InMemorySamples(self.x[order], self.weight[order])
+
+    def like(self, other: InMemorySamples) -> InMemorySamples:
+        """The same rows in the precision of others."""
+        return InMemorySamples(self.x.astype(other.x.dtype), self.weight.astype(other.x.dtype))
+
+    def posterior(self, mixture: Mixture) -> Posterior:
+        """Evaluate a mixture at all rows."""
+        log_density, shares = mixture.evaluate(self.x)
+        return Posterior(self, mixture, log_density, np.asarray(shares))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What a mixture says about rows.
+
+    log_density (n,); shares (n, k).
+    """
+
+    rows: InMemorySamples
+    mixture: Mixture
+    log_density: Floats
+    shares: Floats
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """Mean log density."""
+        return float(np.sum(self.rows.weight * self.log_density, dtype=np.float64)) / self.rows.total
+
+    @cached_property
+    def expected(self) -> ExpectedMoments:
+        """Moments of the components."""
+        return e_step(self.rows.source, self.mixture, 1)
+
+    @property
+    def unshrunk(self) -> Covariance:
+        """Covariances of the components by their rows alone, about the present means."""
+        expected = self.expected
+        mass = expected.mass if self.mixture.covariance.kind == "tied" else np.maximum(expected.mass, LEAST_MASS)
+        return self.mixture.covariance.fitted(mass, expected.second, 0.0)
+
+
+def load_samples(source: Source, most: int, rng: np.random.Generator) -> InMemorySamples:
+    """All rows of a source with their weights or, where there are more than `most`, as many drawn by weight."""
+    if source.n_rows > most:
+        x = to_numpy(source.draw(most, rng)).astype(np.float64)
+        return InMemorySamples(x, np.ones(len(x)))
+    chunk = next(iter(source.chunks(source.n_rows)))
+    x = to_numpy(chunk.x).astype(np.float64)
+    weight = np.ones(len(x)) if chunk.weight is None else to_numpy(chunk.weight).astype(np.float64)
+    return InMemorySamples(x[weight > 0], weight[weight > 0])
+
+
+def total_weight(source: Source) -> float:
+    """Sum of the weights of all rows."""
+    chunk = next(iter(source.chunks(1)))
+    if chunk.weight is None:
+        return float(source.n_rows)
+    return float(sum(to_numpy(chunk.weight).sum(dtype=np.float64) for chunk in source.chunks(SCAN_ROWS)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Segments of similar length.
+
+    items (g,); index (g, m); valid (g, m), 1 where an entry is one, 0 where it is padding.
+    """
+
+    items: Ints
+    index: Ints
+    valid: Floats
+
+
+def ragged_batches(starts: Ints, sizes: Ints, width: int) -> Iterator[Batch]:
+    """Group segments of a list by length; entries hold `width` numbers each, empty segments are left out."""
+    bucket = np.ceil(np.log2(np.maximum(sizes, 1))).astype(int)
+    for level in np.unique(bucket[sizes > 0]):
+        members = np.flatnonzero((bucket == level) & (sizes > 0))
+        longest = int(sizes[members].max())
+        step = max(1, BATCH_NUMBERS // (longest * width))
+        for first in range(0, len(members), step):
+            items = members[first : first + step]
+            place = np.arange(int(sizes[items].max()))
+            valid = place < sizes[items][:, None]
+            index = starts[items][:, None] + np.where(valid, place, 0)
+            yield Batch(items, index, valid.astype(np.float32))

@@ -1,0 +1,251 @@
+"""Priors of covariances: what small components borrow from the others.
+
+Components of few rows overfit their covariances, and maximum likelihood likes it: the held-out likelihood falls while
+the likelihood rises. Restarts and early stopping hide this; shrinkage cures it.
+
+`SharedShape` is empirical Bayes. Each covariance is a volume times a shape (of unit volume). Shapes shrink towards the
+common shape, and volumes towards the common volume, each as strongly as the components are found to be alike. The
+common shape counts as the number of rows that makes the second moments of all components most probable; the common
+volume as ``2 / (d t2)`` rows, with ``t2`` the variance between the logarithms of volumes that is left after sampling
+noise is taken off. Where components differ, or rows are many, nothing changes; nothing depends on
+units, nor on scales that differ from component to component.
+
+`Ghosts` is a row or so of a small variance, for components that have hardly any of their own; and the least variance of
+data that were rounded, which the likelihood would otherwise pile up on single values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg.lapack import dtrtri
+from scipy.special import gammaln, multigammaln
+
+from scoremix.arrays import Floats
+
+MOST = 1000.0  # Rows that a common value counts for, at most.
+ROWS = np.geomspace(0.1, MOST, 25)  # Numbers of rows that the common shape may count for.
+ENOUGH_ROWS = 8  # With more rows per parameter of a component the prior changes nothing that matters.
+SURE = 2.0  # Nats by which a number of rows may be less probable than the best one, and still be taken for possible.
+ENOUGH = 10.0  # Rows per dimension with which a component needs no ghosts.
+CATEGORIES = 10  # A column of fewer values is not a measurement that was rounded.
+
+# What is added to the diagonal of the common shape, relative to it: more where that is not enough.
+SINGULAR = (1e-9, 1e-6, 1e-3)
+
+LEAST_VOLUME = 1e-12  # Smallest volume relative to the largest: what is flat has one all the same.
+
+
+@dataclass(frozen=True)
+class PseudoObservations:
+    """Rows about the mean of every component that are not there; they fade where the component has enough of its own.
+
+    floor (d,).
+    """
+
+    kind: str
+    n_features: int
+    variance: float = 0.0
+    mass: float = 0.0
+    floor: Floats | None = None
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Masses and second moments with them."""
+        d, total = self.n_features, mass.sum() if self.kind == "tied" else mass
+        ghosts = self.mass / (1 + (total / (ENOUGH * (d + 1))) ** 2)
+        moment = np.asarray(ghosts * self.variance)
+        if self.kind in ("full", "tied"):
+            added = second + moment[..., None, None] * np.eye(d)
+        else:
+            added = second + (moment[:, None] if self.kind == "diag" else moment * d)
+        mass = np.append(mass, ghosts) if self.kind == "tied" else mass + ghosts
+        return mass, added if self.floor is None else self._raised(mass, added, self.floor)
+
+    def _raised(self, mass: Floats, second: Floats, floor: Floats) -> Floats:
+        """Second moments, raised where variances are below the floor in some direction."""
+        if self.kind == "spherical":
+            return np.asarray(np.maximum(second, mass * floor.sum()))
+        if self.kind == "diag":
+            return np.asarray(np.maximum(second, mass[:, None] * floor))
+        total = np.array(mass.sum()) if self.kind == "tied" else mass[:, None, None]
+        unit = np.outer(np.sqrt(floor), np.sqrt(floor)) * total
+        values, axes = np.linalg.eigh((second + np.swapaxes(second, -1, -2)) / (2 * unit))
+        if np.all(values >= 1):
+            return second
+        raised = axes * np.maximum(values, 1.0)[..., None, :] @ np.swapaxes(axes, -1, -2)
+        return np.asarray(np.where((values.min(axis=-1) < 1)[..., None, None], raised * unit, second))
+
+
+@dataclass(frozen=True)
+class FixedShapePrior:
+    """Rows of a known shape, in every component's own volume.
+
+    shape (d, d).
+    """
+
+    kind: str
+    rows: float
+    shape: Floats
+    ghosts: PseudoObservations | None = None
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Masses and second moments with them."""
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
+        if self.rows == 0:
+            return mass, second
+        if self.kind == "full":
+            moment = np.einsum("kij,ji->k", second, self._inverse)
+        else:
+            moment = np.sum(second / self.shape, axis=1)
+        volume = moment / (mass * len(self.shape))
+        pulled = self.rows * volume.reshape(-1, *[1] * (second.ndim - 1)) * self.shape
+        return mass + self.rows, second + pulled
+
+    @cached_property
+    def _inverse(self) -> Floats:
+        inverse = _inverse_factor(self.shape)
+        return np.asarray(inverse.T @ inverse, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class EmpiricalBayesShapePrior:
+    """Shapes and volumes shrunk towards their common values by empirical Bayes."""
+
+    kind: str
+    n_features: int
+    ghosts: PseudoObservations | None = None
+
+    def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
+        """Masses (k,) and second moments about the means with the prior added; O(k d^3) for full covariances."""
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
+        if self.kind == "tied" or len(mass) == 1:
+            return mass, second
+        d = self.n_features
+        if self.kind == "spherical":
+            return mass, second * _volume_ratio(mass, second / (d * mass), d)
+        per_row = (slice(None),) + (None,) * (second.ndim - 1)
+        rows, volume, shape = self._shapes(mass, second)
+        pulled = second + (rows * volume)[per_row] * shape
+        return mass + rows, _volume_ratio(mass, volume, d)[per_row] * pulled
+
+    def known(self, mass: Floats, second: Floats) -> FixedShapePrior:
+        """The prior with the common shape of these components, for others that are to be like them."""
+        if self.kind in ("tied", "spherical") or len(mass) == 1:
+            return FixedShapePrior(self.kind, 0.0, np.ones(self.n_features), self.ghosts)
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
+        rows, _, shape = self._shapes(mass, second)
+        return FixedShapePrior(self.kind, rows, shape, self.ghosts)
+
+    def rows(self, mass: Floats, second: Floats) -> float:
+        """How many rows the common shape counts for at least, by the majority of the components."""
+        if self.kind in ("tied", "spherical") or len(mass) == 1 or self.n_features == 1:
+            return 0.0
+        if self.ghosts is not None:
+            mass, second = self.ghosts.add(mass, second)
+        _, volume, relative = _common_shape(self.kind, second / _per_row(mass, second), mass)
+        evidence = _evidence(mass, volume, relative, self.kind == "full")
+        # The median: a component that covers two clusters has an odd shape, and is not to speak for all.
+        total = len(mass) * np.median(evidence - evidence[0], axis=1)
+        return float(ROWS[np.argmax(total >= total.max() - SURE)])
+
+    def _shapes(self, mass: Floats, second: Floats) -> tuple[float, Floats, Floats]:
+        """How many rows the common shape counts for, volumes (k,), and the common shape."""
+        shape, volume, relative = _common_shape(self.kind, second / _per_row(mass, second), mass)
+        if self.n_features == 1:
+            return 0.0, volume, shape
+        return float(ROWS[np.argmax(_evidence(mass, volume, relative, self.kind == "full").sum(axis=1))]), volume, shape
+
+
+def _per_row(mass: Floats, second: Floats) -> Floats:
+    return mass.reshape(-1, *[1] * (second.ndim - 1))
+
+
+def _common_shape(kind: str, values: Floats, mass: Floats) -> tuple[Floats, Floats, Floats]:
+    """The common shape, volumes (k,), and eigenvalues (k, d) of the covariances relative to the common shape."""
+    shape = np.asarray(np.tensordot(mass, values, axes=1))
+    for _ in range(3):  # volumes depend on the shape, and it on them; the last turn is for the eigenvalues
+        used = shape
+        if kind == "full":
+            inverse = _inverse_factor(shape)
+            volume = _positive(np.tensordot(values, inverse.T @ inverse, axes=2) / len(shape))
+        else:
+            white = values / np.where(shape > 0, shape, 1.0)
+            volume = _positive(white.mean(axis=1))
+        shape = np.tensordot(mass / volume, values, axes=1) / mass.sum()
+    relative = np.linalg.eigvalsh(inverse @ values @ inverse.T) if kind == "full" else white
+    return used, volume, np.maximum(relative, 0.0)
+
+
+def _inverse_factor(shape: Floats) -> Floats:
+    """Lower triangular L with ``L^T L`` the inverse of a matrix, as far as it has one."""
+    return np.asarray(dtrtri(_lower_factor(shape).T, lower=0)[0].T, dtype=np.float64)
+
+
+def _lower_factor(shape: Floats) -> Floats:
+    """Cholesky factor of a matrix with as much on its diagonal as it needs, whatever the units of the columns."""
+    diagonal = np.diagonal(shape)
+    for ratio in SINGULAR:
+        try:
+            return np.asarray(np.linalg.cholesky(shape + np.diag(np.where(diagonal > 0, ratio * diagonal, 1.0))))
+        except np.linalg.LinAlgError:
+            continue
+    return np.diag(np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
+
+
+def _evidence(mass: Floats, volume: Floats, relative: Floats, is_full: bool) -> Floats:
+    """Log marginal likelihood of the covariances, for every number of rows in `ROWS` (g,) and component (k,).
+
+    Covariances are inverse Wishart about volume times common shape (products of inverse gammas, where they are
+    diagonal), and second moments Wishart about them; what does not depend on the number of rows is left out.
+    """
+    d = relative.shape[1]
+    n, prior = mass[None, :], ROWS[:, None]
+    centre = np.log(prior * volume)
+    spread = np.log(prior[:, :, None] * volume[:, None] + mass[:, None] * relative).sum(axis=2)
+    if is_full:
+        freedom = prior + d + 1
+        gammas = multigammaln((freedom + n) / 2, d) - multigammaln(np.broadcast_to(freedom / 2, (len(ROWS), 1)), d)
+        return np.asarray(gammas + freedom / 2 * d * centre - (freedom + n) / 2 * spread)
+    freedom = prior + 2
+    gammas = d * (gammaln((freedom + n) / 2) - gammaln(freedom / 2))
+    return np.asarray(gammas + freedom / 2 * d * centre - (freedom + n) / 2 * spread)
+
+
+def rounding_floor(x: Floats, *, counting: bool = False) -> Floats | None:
+    """Least variances of the columns of x (n, d) that were rounded, shape (d,); None where none was.
+
+    A quarter of the squared step: at the variance of the rounding error itself, a twelfth, a component on a single
+    value would still have 1.4 times the density there of rows that lie anywhere.
+
+    A column counts as rounded where it has each value twice on average, and is no list of categories; its step is the
+    smallest gap between values. Where components are counted, categories are values too: else there would be a
+    component for each, however the other columns are.
+    """
+    fewest = 2 if counting else CATEGORIES
+    floor = np.zeros(x.shape[1])
+    for j, column in enumerate(x.T):
+        values = np.unique(column)
+        if fewest <= len(values) <= len(column) / 2:
+            floor[j] = float(np.min(np.diff(values))) ** 2 / 4
+    # Where some columns were rounded, the others get a floor that does nothing, for a direction needs one in each.
+    return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None
+
+
+def _positive(volume: Floats) -> Floats:
+    return np.asarray(np.maximum(volume, max(LEAST_VOLUME * float(volume.max()), 1e-300)))
+
+
+def _volume_ratio(mass: Floats, volume: Floats, d: int) -> Floats:
+    """By how much volumes (k,) change when they shrink towards their geometric mean."""
+    log_volume = np.log(_positive(volume))
+    typical = float(np.average(log_volume, weights=mass))
+    # The logarithm of a volume has the sampling variance 2 / (d n_k).
+    variance = float(np.average((log_volume - typical) ** 2, weights=mass)) - 2 * len(mass) / (d * float(mass.sum()))
+    rows = min(2 / (d * max(variance, 1e-12)), MOST)
+    # On the logarithm: a part of a row of the typical volume would swamp a component that is much smaller.
+    return np.asarray(np.exp(rows / (mass + rows) * (typical - log_volume)))

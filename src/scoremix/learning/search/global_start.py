@@ -1,0 +1,210 @@
+"""One start, no restarts: over-cover, merge, move, all on a sample; then check and move on all rows.
+
+1. Too many seeds, so that every cluster gets one: ``OVER`` times as many as components, by D^2 sampling.
+2. Merge the cheapest pairs until the number is right. Costs are exact, so clusters stay apart, and doubles go.
+3. Moves (`scoremix.learning.moves`) until none is promising.
+4. The same moves on all rows (a larger sample where these are many). What follows is plain EM.
+
+Or start from noise (`annealed_centers`): all centres at the mean, and data that are first drowned in noise, then less
+and less: what a diffusion model does when it samples. Fresh noise at every level matters, not only the temperature.
+
+The search is made in single precision where that resolves the smallest cell: twice as fast, for decisions that do not
+depend on the seventh digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from scoremix.arrays import Floats, product
+from scoremix.learning.coordinates import IndependentColumns
+from scoremix.learning.em.em import e_step
+from scoremix.learning.em.posterior import InMemorySamples, load_samples
+from scoremix.learning.em.seeding import d2_seeds, lloyd, mixture_of_cells
+from scoremix.learning.em.shrinkage import EmpiricalBayesShapePrior, PseudoObservations, rounding_floor
+from scoremix.learning.search.moves import SplitMergeOffers, SplitMergeSearch
+from scoremix.models.covariance.interface import least_variance
+from scoremix.models.covariance.spherical import Spherical
+from scoremix.models.mixture import Mixture
+from scoremix.samples.source import ArraySource, Source
+
+OVER = 1.3  # Seeds per component.
+UNLIKE = 2.0  # Ratio of the standard deviations of two columns from which on the units of the columns matter.
+
+# Rows of the sample at least, and per component; for `full` and `diag` more, by the number of their parameters.
+ROWS, ROWS_PER_COMPONENT = 2000, 100
+
+ALL_ROWS, ALL_ROWS_PER_COMPONENT = 100_000, 200  # Beyond so many rows the last moves are made on a sample as well.
+CHECK_ROWS, CHECK_ROWS_PER_COMPONENT = 10_000, 200  # Rows on which optimality is checked, at most.
+LAST_ROUNDS, LAST_FAILURES = 6, 1  # Rounds of the last moves.
+
+# EM passes in the end, at most, and the rise of the log likelihood that ends them.
+POLISH, POLISH_TOLERANCE = 100, 1e-4
+
+PLAIN_PASSES, PLAIN_TOLERANCE = 100, 1e-5  # The same for the passes without a prior, which are accelerated.
+
+# Variance of the ghosts, and what is added to variances, in units of a typical variance within a cell.
+GHOST_VARIANCE, REG = 0.1, 1e-6
+
+RESOLUTION = 1e-6  # Smallest variance within a cell, of data of unit variance, that single precision is used for.
+LEVELS, STEPS = 16, 20  # Noise levels, and steps at each.
+
+
+def find_global_start(
+    source: Source,
+    n_components: int,
+    kind: str,
+    rng: np.random.Generator,
+    *,
+    noise: bool = False,
+    plain: bool = False,
+) -> Mixture:
+    """Find the start from which EM reaches the best optimum.
+
+    About 50 to 150 EM passes over ``max(2000, 100 k .. 400 k)`` rows, 15 to 100 over all rows, at most 100,000.
+    """
+    given = load_samples(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
+    coordinates = IndependentColumns.of(given, kind)
+    everything = coordinates.rows(given).ordered()
+    rows = subsample(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
+    if noise:
+        centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng), rng, 5)
+        search = make_search(rows, centers, kind)
+        centers = anneal_centers(search.rows, n_components, typical_variance(rows.x, centers)[0], rng)
+        mixture = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
+    else:
+        search, mixture = covering(rows, max(n_components, int(OVER * n_components)), kind, coordinates.seen_scale, rng)
+    mixture = search.em(mixture, 5, 1e-3)
+    state = search.improved(search.reduced(mixture, n_components))
+    if rows is not everything:
+        search = replace(search, rows=everything.like(search.rows))
+    state = search.improved(state.mixture, LAST_ROUNDS, LAST_FAILURES, POLISH, state)
+    if plain:
+        # Without a prior all that a component has in a direction of no width is the rounding of its moments.
+        search = search if least_variance(state.unshrunk) > RESOLUTION else replace(search, rows=everything)
+        mixture = search.plain(state.mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
+    else:
+        mixture = search.em(state.mixture, POLISH, POLISH_TOLERANCE)
+    return coordinates.outside(mixture).sorted()
+
+
+def covering(
+    rows: InMemorySamples, n_cells: int, kind: str, scale: Floats, rng: np.random.Generator
+) -> tuple[SplitMergeSearch, Mixture]:
+    """Cover standardised rows by cells: a search, and the mixture of the cells to begin it with.
+
+    Distances need units. Columns of unit variance suit most data, but hide clusters along a column that holds several
+    groups of them, beside one that is all noise; and components that were all cut alike agree on a wrong shape, which
+    no move of one of them mends. So where the user's own units, `scale`, differ, cells in these are tried as well; the
+    likelihood of the mixtures decides, before any EM.
+    """
+    search, mixture = _cells(rows, n_cells, kind, rng)
+    if kind == "spherical" or scale.max() <= UNLIKE * scale.min():
+        return search, mixture
+    unit = scale / scale.max()
+    other = _cells(InMemorySamples(rows.x * unit, rows.weight), n_cells, kind, rng)[1].scaled(
+        1 / unit, np.zeros_like(unit)
+    )
+    if search.rows.posterior(other).log_likelihood <= search.rows.posterior(mixture).log_likelihood:
+        return search, mixture
+    return make_search(rows, other.means, kind), other
+
+
+def _cells(
+    rows: InMemorySamples, n_cells: int, kind: str, rng: np.random.Generator
+) -> tuple[SplitMergeSearch, Mixture]:
+    """A search with priors in the units of cells, and their mixture."""
+    centers = lloyd(rows.x, d2_seeds(rows.x, n_cells, rng), rng, 3)
+    search = make_search(rows, centers, kind)
+    return search, mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
+
+
+def shared_prior(source: Source, kind: str, *, counting: bool = False) -> EmpiricalBayesShapePrior:
+    """The prior of the fit to all rows: no ghosts, but the rounding of the data."""
+    rows = load_samples(source, CHECK_ROWS, np.random.default_rng(0))
+    floor = rounding_floor(rows.x, counting=counting)
+    return EmpiricalBayesShapePrior(kind, source.n_features, PseudoObservations(kind, source.n_features, floor=floor))
+
+
+def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
+    """What the best split of a component would gain, and the cheapest merge of two would cost, in nats per sample.
+
+    A fit whose split gain exceeds its merge cost can probably be improved by a move. Both are measured on all rows, or
+    on a sample of 10,000, or 200 per component, where these are more.
+    """
+    k, kind = mixture.n_components, mixture.covariance.kind
+    rows = load_samples(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
+    coordinates = IndependentColumns.of(rows, kind)
+    rows, local = coordinates.rows(rows), coordinates.inside(mixture)
+    d = local.n_features
+    variances = np.trace(local.covariances, axis1=1, axis2=2) / d
+    rows = rows.single() if least_variance(local.covariance) > RESOLUTION else rows
+    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding_floor(rows.x))
+    offers = SplitMergeOffers.of(
+        SplitMergeSearch(rows, REG * float(np.median(variances)), EmpiricalBayesShapePrior(kind, d, ghosts)),
+        rows.posterior(local),
+    )
+    return float(offers.gains.max()), float(offers.costs[0]) if len(offers.costs) else np.inf
+
+
+def sample_size(kind: str, n_components: int, n_features: int) -> int:
+    """Rows to search on."""
+    d = n_features
+    parameters = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1}.get(kind, 0)
+    return max(ROWS, n_components * max(ROWS_PER_COMPONENT, min(10 * parameters, 4 * ROWS_PER_COMPONENT)))
+
+
+def subsample(rows: InMemorySamples, size: int, rng: np.random.Generator) -> InMemorySamples:
+    """Some of the rows, with their weights; all where a sample would be nearly as large."""
+    if len(rows.x) <= 1.5 * size:
+        return rows
+    chosen = np.sort(rng.choice(len(rows.x), size, replace=False))
+    return InMemorySamples(rows.x[chosen], rows.weight[chosen])
+
+
+def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
+    """Median and minimum over the cells of the mean variance of a column; 1 where no cell has two rows."""
+    labels = np.argmax(product(x, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
+    counts = np.bincount(labels, minlength=len(centers))
+    sums = np.bincount(labels, np.mean((x - centers[labels]) ** 2, axis=1), len(centers))
+    within = sums[counts > 1] / counts[counts > 1]
+    return (float(np.median(within)), float(within.min())) if len(within) else (1.0, 0.0)
+
+
+def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: bool = False) -> SplitMergeSearch:
+    """A search on standardised rows, with priors in units of the variance within the cells of centres."""
+    d = rows.x.shape[1]
+    typical, smallest = typical_variance(rows.x, centers)
+    typical = max(typical, 1e-12)
+    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x, counting=counting))
+    if kind in ("full", "tied"):  # what all rows have in their thinnest direction is what one component has there
+        smallest = min(smallest, float(np.linalg.eigvalsh(product(rows.x.T, rows.x) / len(rows.x))[0]))
+    rows = rows.single() if smallest > RESOLUTION else rows
+    return SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))
+
+
+def anneal_centers(rows: InMemorySamples, n_components: int, variance: float, rng: np.random.Generator) -> Floats:
+    """Centres that follow the data out of the noise.
+
+    The stationary equations of the denoising objective for equal weights and the covariance ``variance * I``, at noise
+    levels from the largest variance of the data down to a tenth of that of a component, each with fresh noise.
+
+    Returns (k, d).
+
+    320 passes over the rows with spherical covariances.
+    """
+    x, d = rows.x, rows.x.shape[1]
+    weight = None if np.ptp(rows.weight) == 0 else rows.weight
+    largest = float(np.linalg.eigvalsh(np.atleast_2d(np.cov(x.T, aweights=rows.weight)))[-1])
+    centers = 0.1 * np.sqrt(variance) * rng.standard_normal((n_components, d))
+    equal = np.full(n_components, 1 / n_components)
+    for level in np.geomspace(max(largest, variance), 0.1 * variance, LEVELS):
+        noisy = ArraySource(x + np.sqrt(level) * rng.standard_normal(x.shape, dtype=np.float32).astype(x.dtype), weight)
+        centers = centers + 0.01 * np.sqrt(level) * rng.standard_normal(centers.shape)
+        covariance = Spherical(np.full(n_components, variance + level), d)
+        for _ in range(STEPS):
+            expected = e_step(noisy, Mixture(equal, centers, covariance), 1)
+            centers = centers + expected.first / (expected.mass + 1e-9)[:, None]
+    return np.asarray(centers)

@@ -1,0 +1,115 @@
+"""What it costs to make one component of two.
+
+The merged component has the moments of the pair. Its cost is exact, the fall of the mean log likelihood at the rows
+that belong to either: bounds that look at the two components alone (Runnalls 2007) misjudge pairs whose weights differ
+much, and pairs whose rows a third component explains as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scoremix.arrays import Floats, like, product
+from scoremix.learning.em.posterior import Ints, Posterior, ragged_batches
+from scoremix.models.covariance.interface import LOG_2PI, are_positive
+from scoremix.models.mixture import Mixture, joined
+
+# Pairs are looked for among so many nearest means, and components that share most rows, of every component.
+NEAREST, OVERLAPPING = 4, 2
+
+# Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision.
+LEAST, LARGEST = 1e-30, 50.0
+
+
+def near_pairs(posterior: Posterior) -> tuple[Ints, Ints]:
+    """Pairs ``i < j`` in which one is among the nearest means of the other, or shares most rows with it: shape (p,).
+
+    A wide component's mean may be far from that of a narrow one, or of a part of itself, which it covers all the same.
+    """
+    means, k = posterior.mixture.means, posterior.mixture.n_components
+    if k < 2:
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    local = means - means.mean(axis=0)
+    norms = np.sum(local**2, axis=1)
+    distance = norms[:, None] + norms - 2 * product(local, local.T)
+    overlap = product((posterior.shares * posterior.rows.weight[:, None]).T, posterior.shares)
+    pairs = [_nearest_pairs(distance, NEAREST), _nearest_pairs(-overlap.astype(np.float64), OVERLAPPING)]
+    i, j = np.concatenate(pairs, axis=1)
+    codes = np.unique(np.minimum(i, j) * k + np.maximum(i, j))
+    return codes // k, codes % k
+
+
+def _nearest_pairs(order: Floats, most: int) -> Ints:
+    """For every row the columns of the smallest entries but its own: pairs of shape (2, k most)."""
+    k = len(order)
+    np.fill_diagonal(order, np.inf)
+    most = min(most, k - 1)
+    chosen = np.argpartition(order, most - 1, axis=1)[:, :most].ravel()
+    return np.stack([np.repeat(np.arange(k), most), chosen])
+
+
+def merge_moments(mixture: Mixture, i: Ints, j: Ints) -> Mixture:
+    """The components that have the moments of the pairs."""
+    both = np.array([mixture.weights[i], mixture.weights[j]])
+    weights, delta = both.sum(axis=0), mixture.means[j] - mixture.means[i]
+    both = np.where(weights > 0, both, 1.0)  # of two that have no weight, the halves
+    means = mixture.means[i] + (both[1] / both.sum(axis=0))[:, None] * delta
+    return Mixture(weights, means, mixture.covariance.merged(i, j, both, delta))
+
+
+def merge_pairs(mixture: Mixture, i: Ints, j: Ints) -> Mixture:
+    """The mixture after disjoint pairs are merged."""
+    rest = np.setdiff1d(np.arange(mixture.n_components), np.concatenate([i, j]))
+    return joined([mixture.take(rest), merge_moments(mixture, i, j)])
+
+
+def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """Fall of the mean log likelihood when a pair is merged, all else kept.
+
+    i, j (p,) -> (p,).
+
+    ``-sum_n v_n log(1 - r_ni - r_nj + w_m N_m(x_n) / p(x_n))`` with weights v of the rows, over their sum.
+    O(q n d^2) with q pairs per component.
+    """
+    rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
+    pairs = merge_moments(mixture, i, j)
+    if not np.all(sound := are_positive(pairs.covariance)):
+        costs = np.full(len(i), np.inf)
+        costs[sound] = merge_costs(posterior, i[sound], j[sound])
+        return costs
+    d, k = mixture.n_features, mixture.n_components
+    with np.errstate(divide="ignore"):  # a weight of 0
+        log_weights = np.log(pairs.weights)
+    log_weight = log_weights - 0.5 * (d * LOG_2PI + pairs.covariance.log_det(len(i), d))
+    owner = np.argmax(shares, axis=1)
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner[order], np.arange(k + 1))
+    # Sorted once, what belongs to a pair lies together.
+    x, shares, weight, log_density = rows.x[order], shares[order], rows.weight[order], posterior.log_density[order]
+    # Every pair looks at two segments of the sorted rows: those of i, and those of j.
+    pair, side = np.tile(np.arange(len(i)), 2), np.concatenate([i, j])
+    costs = np.zeros(len(i))
+    for batch in ragged_batches(starts[side], starts[side + 1] - starts[side], d):
+        mine, at = pair[batch.items], batch.index
+        offsets = x[at] - like(pairs.means[mine], x)[:, None, :]
+        white = pairs.covariance.take(mine).whiten(offsets)
+        log_joint = like(log_weight[mine], x)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white)
+        kept = 1 - shares[at, i[mine][:, None]] - shares[at, j[mine][:, None]]
+        ratio = np.exp(np.minimum(log_joint - log_density[at], LARGEST))
+        loss = np.log(np.maximum(kept + ratio, LEAST)) * (weight[at] * batch.valid)
+        np.subtract.at(costs, mine, loss.sum(axis=1, dtype=np.float64))
+    return costs / rows.total
+
+
+def cheapest_disjoint(costs: Floats, i: Ints, j: Ints, most: int) -> Ints:
+    """Positions of the cheapest pairs of which no two share a component, at most so many."""
+    used: set[int] = set()
+    chosen: list[int] = []
+    for pair in np.argsort(costs, kind="stable"):
+        if len(chosen) >= most:
+            break
+        ends = {int(i[pair]), int(j[pair])}
+        if not ends & used:
+            used |= ends
+            chosen.append(int(pair))
+    return np.array(chosen, dtype=np.intp)

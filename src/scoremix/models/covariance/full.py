@@ -1,0 +1,176 @@
+"""A covariance matrix for every component."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from scoremix.arrays import Array, Floats, like, namespace, product
+from scoremix.features import complete_packed, packed_size
+from scoremix.models.covariance.interface import (
+    LOG_2PI,
+    as_float64,
+    inverse_factor,
+    linear_features,
+    log_dets,
+    typical_component,
+    upper_index,
+)
+
+
+@dataclass(frozen=True)
+class Full:
+    """One covariance matrix per component.
+
+    values (k, d, d).
+    """
+
+    values: Floats
+    kind: ClassVar[str] = "full"
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """``k d (d + 1) / 2``."""
+        return n_components * n_features * (n_features + 1) // 2
+
+    def n_sums(self, n_features: int) -> int:
+        """``(d + 1)(d + 2) / 2``."""
+        return packed_size(n_features)
+
+    def dense(self, n_components: int, n_features: int) -> Floats:
+        """The values themselves."""
+        return self.values
+
+    def precisions_cholesky(self) -> Floats:
+        """Upper triangular, shape (k, d, d)."""
+        return self._factor
+
+    @cached_property
+    def _factor(self) -> Floats:
+        return inverse_factor(self.values)
+
+    def log_det(self, n_components: int, n_features: int) -> Floats:
+        """From the factors of the precisions."""
+        return np.asarray(-2 * np.log(np.diagonal(self._factor, axis1=1, axis2=2)).sum(axis=1))
+
+    @cached_property
+    def _precision(self) -> Floats:
+        return self._factor @ np.swapaxes(self._factor, 1, 2)
+
+    def condition(self, n_features: int) -> float:
+        """The worst of all components, from Frobenius norms: at most d times the ratio of the extreme eigenvalues."""
+        norms = np.linalg.norm(self.values, axis=(1, 2)) * np.linalg.norm(self._precision, axis=(1, 2))
+        return float(np.max(norms))
+
+    def squared_distance(self, means: Floats, point: Floats) -> Floats:
+        """With the precisions."""
+        delta = (means - point)[:, :, None]
+        return np.asarray(np.swapaxes(delta, 1, 2) @ self._precision @ delta)[:, 0, 0]
+
+    def features(self, x: Array, frame: Floats) -> Array:
+        """Packed polynomials of degree 2."""
+        d = x.shape[0]
+        phi = linear_features(x, frame, packed_size(d))
+        complete_packed(phi, d)
+        return phi
+
+    def natural(self, weights: Floats, means: Floats) -> Floats:
+        """``[log w - ..., A m, -A (half on the diagonal)]``."""
+        d = means.shape[1]
+        precision = self._precision
+        pull = (precision @ means[:, :, None])[:, :, 0]
+        rows, columns = upper_index(d)
+        quadratic = -precision[:, rows, columns]
+        quadratic[:, rows == columns] /= 2
+        constant = np.log(weights) - 0.5 * (d * LOG_2PI + self.log_det(len(means), d) + np.sum(pull * means, axis=1))
+        return np.concatenate([constant[:, None], pull, quadratic], axis=1)
+
+    def gradient(self, coefficients: Array, x: Array) -> Array:
+        """Each product ``x_i x_j`` gives to both of its coordinates."""
+        d = x.shape[0]
+        out, at = coefficients[1 : d + 1, :] * 1.0, d + 1
+        for i in range(d):
+            row = coefficients[at : at + d - i, :]
+            out[i, :] += namespace(x).sum(row * x[i:, :], axis=0)
+            out[i:, :] += row * x[i : i + 1, :]
+            at += d - i
+        return out
+
+    def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
+        """Unpack, where they are packed, then move the origin to the means."""
+        d = delta.shape[1]
+        if sums.shape[1] == 1 + d + d * d > packed_size(d):
+            out = sums[:, d + 1 :].reshape(-1, d, d).copy()
+        else:
+            rows, columns = upper_index(d)
+            out = np.empty((len(sums), d, d))
+            out[:, rows, columns] = out[:, columns, rows] = sums[:, d + 1 :]
+        mass, first = sums[:, 0], sums[:, 1 : d + 1]
+        cross = first[:, :, None] * delta[:, None, :]
+        out -= cross + np.swapaxes(cross, 1, 2)
+        out += mass[:, None, None] * delta[:, :, None] * delta[:, None, :]
+        return out
+
+    def fitted(self, mass: Floats, second: Floats, reg: float) -> Full:
+        """Second moments per unit of mass."""
+        symmetric = (second + np.swapaxes(second, 1, 2)) / (2 * mass[:, None, None])
+        return Full(symmetric + reg * np.eye(second.shape[-1]))
+
+    def plus(self, variance: float) -> Full:
+        """Adds to the diagonals."""
+        return Full(self.values + variance * np.eye(self.values.shape[-1]))
+
+    def marginal(self, columns: NDArray[np.intp]) -> Full:
+        """Sub-matrices."""
+        return Full(self.values[:, columns[:, None], columns])
+
+    def with_values(self, values: Floats) -> Full:
+        """The same kind."""
+        return Full(values)
+
+    def guarded(self, ratio: float) -> Full:
+        """Eigenvalues relative to the typical matrix, so that the scales of the columns do not matter."""
+        log_det = log_dets(self.values)
+        typical = typical_component(log_det)
+        # trace(S^-1 T) bounds the inverse of the smallest relative eigenvalue: healthy components need no more.
+        trace = np.full(len(log_det), np.inf)
+        healthy = np.isfinite(log_det)
+        precision = (self if np.all(healthy) else Full(self.values[healthy]))._precision
+        trace[healthy] = np.einsum("kij,ij->k", precision, self.values[typical])
+        lower = np.linalg.cholesky(self.values[typical])
+        out = None
+        for k in np.flatnonzero(~(trace < 1 / ratio)):
+            one = self.values[k]
+            relative = solve_triangular(lower, solve_triangular(lower, one, lower=True).T, lower=True)
+            values, vectors = np.linalg.eigh((relative + relative.T) / 2)
+            if values[0] < ratio:
+                out = self.values.copy() if out is None else out
+                root = lower @ (vectors * np.sqrt(np.maximum(values, ratio)))
+                out[k] = root @ root.T
+        return self if out is None else Full(out)
+
+    def take(self, components: NDArray[np.intp]) -> Full:
+        """Some matrices."""
+        return Full(self.values[components])
+
+    def scaled(self, scale: Floats) -> Full:
+        """Rows and columns."""
+        return Full(self.values * np.outer(scale, scale))
+
+    def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Full:
+        """Within plus between."""
+        a = (weights[0] / weights.sum(axis=0))[:, None, None]
+        between = delta[:, :, None] * delta[:, None, :]
+        return Full(a * self.values[i] + (1 - a) * self.values[j] + a * (1 - a) * between)
+
+    def whiten(self, offsets: Floats) -> Floats:
+        """By the factors of the precisions."""
+        return np.asarray(product(offsets, like(self._factor, offsets)))
+
+    def moment(self, offsets: Floats, weight: Floats) -> Floats:
+        """A product per component."""
+        return as_float64(product(np.swapaxes(offsets, 1, 2), offsets * weight[:, :, None]))

@@ -1,0 +1,188 @@
+"""What mixtures and learners ask of covariances, and what the four types share."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dtrtri
+
+from scoremix.arrays import Array, Floats, like, namespace, subtract_into
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+WIDE = 24  # From so many columns on a call per triangular matrix is worth the operations that it saves.
+
+
+class Covariance(Protocol):
+    """What mixtures and learners ask of covariances."""
+
+    kind: ClassVar[str]
+
+    @property
+    def values(self) -> Floats:
+        """Parameters, in the shape of scikit-learn's `covariances_`."""
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """Number of free parameters."""
+
+    def n_sums(self, n_features: int) -> int:
+        """Number of features."""
+
+    def dense(self, n_components: int, n_features: int) -> Floats:
+        """Covariance matrices, shape (k, d, d)."""
+
+    def precisions_cholesky(self) -> Floats:
+        """Factors U of the precisions, ``U U^T``, in the shape of `values` (square roots where these are diagonal)."""
+
+    def log_det(self, n_components: int, n_features: int) -> Floats:
+        """Logarithms of the determinants, shape (k,)."""
+
+    def condition(self, n_features: int) -> float:
+        """Largest condition number that products of features suffer from."""
+
+    def squared_distance(self, means: Floats, point: Floats) -> Floats:
+        """Mahalanobis distances of the means from a point, squared, shape (k,)."""
+
+    def features(self, x: Array, frame: Floats) -> Array:
+        """Features of the points x (d, n) about a frame, shape (p, n): rows ``1 .. d`` are x - frame."""
+
+    def natural(self, weights: Floats, means: Floats) -> Floats:
+        """Natural parameters theta, shape (k, p), of components with these means about the frame."""
+
+    def gradient(self, coefficients: Array, x: Array) -> Array:
+        """Gradient in x of ``sum_j c_jn phi_j(x_n)``: (p, n), (d, n) -> (d, n)."""
+
+    def second(self, sums: Floats, common: Floats | None, delta: Floats) -> Floats:
+        """Second moments about the means, from sums of features (k, p) about the frame; delta = means - frame."""
+
+    def fitted(self, mass: Floats, second: Floats, reg: float) -> Self:
+        """Maximum-likelihood covariances from second moments about the means, plus `reg` on the diagonal."""
+
+    def plus(self, variance: float) -> Self:
+        """Covariances after isotropic noise of this variance is added."""
+
+    def marginal(self, columns: NDArray[np.intp]) -> Self:
+        """Covariances of some columns."""
+
+    def with_values(self, values: Floats) -> Self:
+        """Covariances of the same kind with other values."""
+
+    def guarded(self, ratio: float) -> Self:
+        """Raise what has collapsed to `ratio` times the covariance of a typical component."""
+
+    def take(self, components: NDArray[np.intp]) -> Self:
+        """Covariances of some components."""
+
+    def scaled(self, scale: Floats) -> Self:
+        """Covariances after the columns are multiplied by `scale` (d,), one number for all where they are spherical."""
+
+    def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Covariance:
+        """Covariances of pairs of components: weights (2, p) of the two, delta (p, d) between their means."""
+
+    def whiten(self, offsets: Floats) -> Floats:
+        """Offsets from the mean, those of every component (k, m, d), in units in which its covariance is 1."""
+
+    def moment(self, offsets: Floats, weight: Floats) -> Floats:
+        """Second moments of such offsets with weights (k, m), in the shape that `fitted` takes."""
+
+
+def as_float64(x: NDArray[Any]) -> Floats:
+    """The array in double precision, itself where it is so already."""
+    return x.astype(np.float64, copy=False)
+
+
+@lru_cache(maxsize=4)
+def upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the upper triangle of (d, d) matrices."""
+    rows, columns = np.triu_indices(d)
+    return rows, columns
+
+
+def inverse_factor(covariance: Floats) -> Floats:
+    """Upper factors U of the inverses of covariance matrices (.., d, d): ``U U^T``."""
+    lower = np.linalg.cholesky(covariance)
+    if covariance.shape[-1] >= WIDE:
+        inverses = [dtrtri(one.T, lower=0)[0] for one in lower.reshape(-1, *lower.shape[-2:])]
+        return np.ascontiguousarray(np.reshape(inverses, lower.shape))
+    # The inverse of a triangular factor by the general routine costs six times the operations, and no loop in Python.
+    return np.ascontiguousarray(np.swapaxes(np.tril(np.linalg.inv(lower)), -1, -2))
+
+
+class CollapsedError(ValueError):
+    """No component has a positive definite covariance."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Fitting the mixture model failed because some components have ill-defined empirical covariance (for "
+            "instance caused by singleton or collapsed samples). Try to decrease the number of components, increase "
+            "reg_covar, or scale the input data."
+        )
+
+
+def shrinkage(covariance: Covariance, variance: float) -> Floats:
+    """``S (S + variance I)^-1``, in the shape of the covariances: what is kept of an offset under noise."""
+    values = covariance.values
+    if covariance.kind in ("diag", "spherical"):
+        return np.asarray(values / (values + variance))
+    eigenvalues, axes = np.linalg.eigh(values)
+    return np.asarray(axes * (eigenvalues / (eigenvalues + variance))[..., None, :] @ np.swapaxes(axes, -1, -2))
+
+
+def least_variance(covariance: Covariance) -> float:
+    """The smallest variance of any component, in the direction in which it is."""
+    values = covariance.values
+    return float(np.min(values if covariance.kind in ("diag", "spherical") else np.linalg.eigvalsh(values)))
+
+
+def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
+    """Which covariances are positive definite beyond rounding: shape (k,), or (1,) of tied ones.
+
+    The square of a pivot is a variance given the features before it: below the rounding error of that feature's own
+    variance, its sign is chance.
+    """
+    values = covariance.values
+    if covariance.kind in ("diag", "spherical"):
+        return np.asarray(np.all(values > 0, axis=tuple(range(1, values.ndim))))
+    return have_pivots(values.reshape(-1, *values.shape[-2:]))
+
+
+def have_pivots(matrices: Floats) -> NDArray[np.bool_]:
+    """Which symmetric matrices (k, d, d) have Cholesky factors with pivots that are not rounding: (k,)."""
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
+    except np.linalg.LinAlgError:
+        return np.zeros(1, bool) if len(matrices) == 1 else np.concatenate([have_pivots(m[None]) for m in matrices])
+    least = 10 * matrices.shape[-1] * np.finfo(np.float64).eps * np.diagonal(matrices, axis1=1, axis2=2)
+    return np.asarray(np.all(pivots**2 > least, axis=1))
+
+
+def typical_component(log_det: Floats) -> int:
+    """The component whose volume is the (upper) median of those that are positive."""
+    order = np.argsort(log_det)
+    order = order[np.isfinite(log_det[order])]
+    if not len(order):
+        raise CollapsedError
+    return int(order[len(order) // 2])
+
+
+def log_dets(matrices: Floats) -> Floats:
+    """Log determinants of symmetric matrices (k, d, d); -inf where one is not numerically positive definite."""
+    try:
+        return np.asarray(2 * np.log(np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)).sum(axis=1))
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.array([-np.inf])
+        return np.concatenate([log_dets(one[None]) for one in matrices])
+
+
+def linear_features(x: Array, frame: Floats, n_sums: int) -> Array:
+    """Room for features, the constant and the points about the frame filled in: points are copied just once."""
+    d, n = x.shape
+    phi = namespace(x).empty((n_sums, n), dtype=x.dtype, device=x.device)
+    phi[0, :] = 1.0
+    subtract_into(x, like(frame, x)[:, None], phi[1 : d + 1, :])
+    return phi
