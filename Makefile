@@ -25,6 +25,7 @@ check: $(VENV)/stamp-test $(VENV)/stamp-docs ## lint, format, types, documentati
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python tools/sizes.py
 
 docs: $(VENV)/stamp-docs ## build the documentation in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
