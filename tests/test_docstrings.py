@@ -21,14 +21,15 @@ NOT_ASKED = {
 
 
 def public_names():
-    """Public functions and classes, and the public members that the classes themselves define."""
+    """Public functions and classes, and the public members that they have from this library."""
     for package in PACKAGES:
         module = importlib.import_module(package)
         for name in module.__all__:
             value = getattr(module, name)
             yield f"{package}.{name}"
             if inspect.isclass(value):
-                for member in vars(value):
+                ours = [vars(base) for base in value.__mro__ if base.__module__.startswith("scoremix")]
+                for member in sorted(set().union(*ours)):
                     if not member.startswith(("_", "set_")):  # scikit-learn adds the setters
                         yield f"{package}.{name}.{member}"
 

@@ -14,12 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, as_floating
-from scoremix.estimators.checks import check_number, informative, mean_log_density, validated_samples, validated_sigma
+from scoremix.estimators.checks import check_number, informative, validated_samples
 from scoremix.estimators.ddpm_file import pack_descent
 from scoremix.estimators.ddpm_inputs import (
     LEARNT,
@@ -30,6 +30,7 @@ from scoremix.estimators.ddpm_inputs import (
     stages_of,
     start_weights,
 )
+from scoremix.estimators.fitted_mixture import FittedMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.mixture_inputs import check_distinct_rows, check_rows_suffice
@@ -50,7 +51,7 @@ logger = logging.getLogger("scoremix")
 
 
 @on_one_blas_thread
-class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
+class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
     """Learn a mixture of Gaussians by gradient descent on the objective of a diffusion model.
 
     The score network is the mixture's own score, so its parameters are means (and weights, and covariances where these
@@ -226,116 +227,6 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         )
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.intp] | Array:
-        """Most probable component of every sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        array of shape (n,)
-            Index into `means_`, in the library of X.
-        """
-        x = self._asked(X)
-        return self._mixture.predict(x)
-
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """Posterior probabilities of the components.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        array of shape (n, k)
-            Rows sum to 1; in the library of X.
-        """
-        x = self._asked(X)
-        return self._mixture.evaluate(x)[1]
-
-    def score_samples(self, X: ArrayLike) -> Array:
-        """Log density of every sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        array of shape (n,)
-            In nats, in the library of X.
-        """
-        x = self._asked(X)
-        return self._mixture.log_density(x)
-
-    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Mean log density of samples.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-        y : None
-            Ignored; here for scikit-learn's conventions.
-        sample_weight : array-like of shape (n,), optional
-            Weights >= 0 of the mean.
-
-        Returns
-        -------
-        float
-            In nats per sample (per unit of weight).
-        """
-        return mean_log_density(self._mixture.log_density, informative(self._asked(X), sample_weight))
-
-    def score_function(self, X: ArrayLike, sigma: ArrayLike = 0.0) -> Array:
-        """Gradient of the log density of the mixture with noise `sigma` added.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Points.
-        sigma : float or array-like of shape (n,), default=0.0
-            Standard deviation of that noise, >= 0, one or one per row.
-
-        Returns
-        -------
-        array of shape (n, d)
-            In the library of X.
-
-        Raises
-        ------
-        ValueError
-            If X does not fit the fitted columns, or sigma is negative or of the wrong shape.
-        """
-        x = self._asked(X)
-        return self._mixture.score(x, validated_sigma(sigma, x))
-
-    def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
-        """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
-
-        Errors as for `score_function`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Noisy samples.
-        sigma : float or array-like of shape (n,)
-            Standard deviation of the noise added to the data, >= 0.
-
-        Returns
-        -------
-        array of shape (n, d)
-            In the library of X.
-        """
-        x = self._asked(X)
-        return self._mixture.denoise(x, validated_sigma(sigma, x))
-
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Floats, NDArray[np.int64]]:
         """Draw independent samples, in random order.
 
@@ -448,8 +339,10 @@ class DDPMMixture(LearntAttributes, DensityMixin, BaseEstimator):
         student, history = walk(source, Student(means, weights), stages, known)
         return student.mixture(), history
 
-    def _asked(self, X: Any) -> Array:
-        """Validate samples that a fitted model is asked about."""
+    def _present(self) -> Mixture:
+        return self._mixture
+
+    def _asked(self, X: Any, allow_nan: bool | None = None) -> Array:
         check_is_fitted(self)
         return as_floating(validated_samples(self, X, reset=False))
 

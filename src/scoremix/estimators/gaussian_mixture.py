@@ -14,7 +14,7 @@ import numpy as np
 import sklearn.mixture
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -29,7 +29,8 @@ from scoremix.arrays import (
     precise_like,
     to_numpy,
 )
-from scoremix.estimators.checks import check_number, informative, mean_log_density, validated_sigma, warn
+from scoremix.estimators.checks import check_number, informative, warn
+from scoremix.estimators.fitted_mixture import FittedMixture
 from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
     check_matrices,
@@ -74,7 +75,7 @@ FIRST_BATCH_PASSES = 10
 
 
 @on_one_blas_thread
-class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
+class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
     """Gaussian mixture by expectation maximisation: parameters, clusters, density, score.
 
     A drop-in for ``sklearn.mixture.GaussianMixture``, with weights of samples, missing values, streams, conditional
@@ -380,73 +381,6 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         self._n_batches = running.n_batches
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.intp] | Array:
-        """Most probable component of every sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        array of shape (n,)
-            Index into `means_`, in the library of X.
-        """
-        x = self._asked(X)
-        if self.missing_values is None:
-            return self._mixture.predict(x)
-        return namespace(x).argmax(self._posterior(x)[1], axis=1)
-
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """Posterior probabilities of the components.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        array of shape (n, k)
-            Rows sum to 1; in the library of X.
-        """
-        return self._posterior(self._asked(X))[1]
-
-    def score_samples(self, X: ArrayLike) -> Array:
-        """Log density of every sample: of its known entries, where some are missing.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        array of shape (n,)
-            In nats, in the library of X.
-        """
-        return self._log_density(self._asked(X))
-
-    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Mean log density of samples.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-        y : None
-            Ignored; here for scikit-learn's conventions.
-        sample_weight : array-like of shape (n,), optional
-            Weights >= 0 of the mean.
-
-        Returns
-        -------
-        float
-            In nats per sample (per unit of weight).
-        """
-        return mean_log_density(self._log_density, self._informative(self._asked(X), sample_weight))
-
     def bic(self, X: ArrayLike) -> float:
         """Bayesian information criterion.
 
@@ -511,49 +445,6 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         rng = np.random.default_rng(seeds.randint(2**31, size=4))
         X, y = self._mixture.sample(int(n_samples), rng)
         return precise_like(X, self.means_), indices_like(y, self.means_)
-
-    def score_function(self, X: ArrayLike, sigma: ArrayLike = 0.0) -> Array:
-        """Gradient of the log density of the mixture with noise `sigma` added.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Points, without missing values.
-        sigma : float or array-like of shape (n,), default=0.0
-            Standard deviation of that noise, >= 0, one or one per row. One per row costs O(n k d^2).
-
-        Returns
-        -------
-        array of shape (n, d)
-            In the library of X.
-
-        Raises
-        ------
-        ValueError
-            If X does not fit the fitted columns or has NaN, or sigma is negative or of the wrong shape.
-        """
-        x = self._asked(X, allow_nan=False)
-        return self._mixture.score(x, validated_sigma(sigma, x))
-
-    def denoise(self, X: ArrayLike, sigma: ArrayLike) -> Array:
-        """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``: ``y + sigma^2 score``.
-
-        Errors as for `score_function`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Noisy samples.
-        sigma : float or array-like of shape (n,)
-            Standard deviation of the noise added to the data, >= 0.
-
-        Returns
-        -------
-        array of shape (n, d)
-            In the library of X.
-        """
-        x = self._asked(X, allow_nan=False)
-        return self._mixture.denoise(x, validated_sigma(sigma, x))
 
     def impute(self, X: ArrayLike) -> Array:
         """Replace missing values by their expectation given the rest of the row.
@@ -699,20 +590,21 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         return validated_rows(self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows)
 
     def _asked(self, X: Any, allow_nan: bool | None = None) -> Array:
-        """Validate samples that a fitted model is asked about."""
         check_is_fitted(self)
         allow_nan = self.missing_values is not None if allow_nan is None else allow_nan
         return validated_rows(self, X, reset=False, allow_nan=allow_nan)
 
-    def _posterior(self, X: Array) -> tuple[Array, Array]:
-        """Log densities and posterior probabilities."""
-        if self.missing_values is not None and has_missing(ArraySource(X)):
-            log_density, shares = evaluate_with_missing(self._mixture, to_numpy(X))
-            return like(log_density, X), like(shares, X)
-        return self._mixture.evaluate(X)
+    def _labels(self, x: Array) -> NDArray[np.intp] | Array:
+        return super()._labels(x) if self.missing_values is None else namespace(x).argmax(self._posterior(x)[1], axis=1)
 
-    def _log_density(self, X: Array) -> Array:
-        return self._mixture.log_density(X) if self.missing_values is None else self._posterior(X)[0]
+    def _posterior(self, x: Array) -> tuple[Array, Array]:
+        if self.missing_values is not None and has_missing(ArraySource(x)):
+            log_density, shares = evaluate_with_missing(self._mixture, to_numpy(x))
+            return like(log_density, x), like(shares, x)
+        return super()._posterior(x)
+
+    def _log_density(self, x: Array) -> Array:
+        return super()._log_density(x) if self.missing_values is None else self._posterior(x)[0]
 
     def _begin(self) -> np.random.Generator:
         """Random numbers for the starts of a fit; samples begin anew."""
@@ -731,7 +623,6 @@ class GaussianMixture(ParameterAttributes, DensityMixin, BaseEstimator):
         return self._stream[1]
 
     def _informative(self, x: Array, sample_weight: ArrayLike | None, at_least: int = 1) -> ArraySource:
-        """The rows that say something, and how much."""
         return informative(x, sample_weight, has_missing=self.missing_values is not None, at_least=at_least)
 
     def _step(self, source: Source) -> Callable[[Source, Mixture, int | None], ExpectedMoments]:
