@@ -12,8 +12,7 @@ from scoremix.evaluation.problems import make_gaussian_mixture
 from scoremix.features import Hermite
 from scoremix.learning.cks import covariances as module
 from scoremix.learning.cks.cells import (
-    CellSettings,
-    CellStatistic,
+    CellScore,
     enumerate_partitions,
     fit_cells,
     learn_general,
@@ -39,13 +38,14 @@ from scoremix.learning.cks.means import (
     mean_subspace,
     net_means,
 )
+from scoremix.learning.regression.scores import RegressionSettings, ScoreRegression
 from scoremix.models.likelihood_ratio import LikelihoodRatio
 from scoremix.models.score_model import PiecewiseScore
 from scoremix.noise import BLOCK, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk
 
-ONE = CellSettings(n_threads=1)
+ONE = RegressionSettings(n_threads=1)
 
 
 def problem(k=3, d=5, separation=3.0, n=6000, seed=0, condition=10.0):
@@ -332,7 +332,7 @@ def test_statistic_is_the_sum_over_all_noisy_points():
     truth, x, _ = problem(k=2, d=2, n=400)
     cells, features, sigma = exact(truth), Hermite(2, 2), 0.6
     weight = np.random.default_rng(1).integers(0, 3, 400).astype(float)
-    sums = CellStatistic(cells, features, sigma, 2, 2, (3, 1))(Chunk(0, x, weight))
+    sums = ScoreRegression(CellScore(cells, features, sigma), 2, 2, (3, 1))(Chunk(0, x, weight))
     noise = normal_rows((3, 1), 0, 400, 4, x)
     gram, cross = np.zeros_like(sums.gram), np.zeros_like(sums.cross)
     for z in (noise[:2].T, noise[2:].T):
@@ -353,7 +353,7 @@ def test_statistic_is_the_sum_over_all_noisy_points():
 @pytest.mark.parametrize("threads", [1, 3])
 def test_sums_do_not_depend_on_chunks_and_threads(threads):
     truth, x, _ = problem(k=2, d=2, n=3 * BLOCK)
-    statistic = CellStatistic(exact(truth), Hermite(2, 2), 0.5, 1, 2, (0, 0))
+    statistic = ScoreRegression(CellScore(exact(truth), Hermite(2, 2), 0.5), 1, 2, (0, 0))
     whole = accumulate(statistic, ArraySource(x), chunk_rows=len(x), n_threads=1)
     parts = accumulate(statistic, ArraySource(x), chunk_rows=1000, n_threads=threads)
     np.testing.assert_allclose(parts.gram, whole.gram, rtol=1e-10, atol=1e-8)
@@ -402,7 +402,7 @@ def test_one_gaussian_is_learnt_exactly():
     rng = np.random.default_rng(0)
     truth = GaussianMixtureTruth(np.ones(1), np.ones((1, 3)), np.array([[1.0, 4.0, 0.5]]), None, None)
     wrong = add_covariances(cells_of_means(np.zeros((1, 3)), np.eye(3)), 2 * np.eye(3)[None])
-    fit = fit_cells(ArraySource(truth.sample(20_000, rng)), wrong, 1.0, 0, replace(ONE, max_degree=1))
+    fit = fit_cells(ArraySource(truth.sample(20_000, rng)), wrong, 1.0, 0, replace(ONE, degree=1))
     # 12 coefficients, noise of the target about 1 per coordinate at sigma = 1: 12 / 80,000, times 4.
     assert score_error(fit, truth, 1.0) < 4 * 12 / 80_000 + 1e-4
 

@@ -25,9 +25,10 @@ ROOMS = (
     ("learning", "coordinates"),
     ("learning.search", "merges splits moves global_start component_number"),
     ("learning.mixtures", "npmle noise_scale mean_subspace full_covariances levels"),
-    ("learning.gkl", "warm_starts ladder clusters"),
+    ("learning.gkl", "warm_starts posterior_mean ladder clusters"),
     ("learning.cks", "covariances means cells gates candidates ladder"),
     ("learning.sck", "student objective two_components covariances optimizers tensor_power starts descent"),
+    ("learning", "modes"),
     ("sampling", "reverse density draw ladder_density __init__"),
     (
         "evaluation",

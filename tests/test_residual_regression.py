@@ -11,16 +11,15 @@ from scoremix.learning.regression.corrections import (
     GATE,
     MAX_COLUMNS,
     SWITCH,
-    CorrectionSettings,
-    ResidualStatistic,
+    MixtureResidual,
     fit_residual,
     highest_degree,
-    learn_corrections,
     narrow_variance,
     stein_products,
 )
 from scoremix.learning.regression.degrees import ROWS_PER_FEATURE, held_out_gains, select_if_sure
 from scoremix.learning.regression.normal_equations import NormalEquations
+from scoremix.learning.regression.scores import RegressionSettings, ScoreRegression
 from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
@@ -29,7 +28,7 @@ from scoremix.noise import BLOCK, geometric_levels, normal_rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk
 
-ONE = CorrectionSettings(n_threads=1)
+ONE = RegressionSettings(folds=FOLDS, n_threads=1)
 NAMES = ("gram", "cross", "target", "weight")
 
 
@@ -44,25 +43,25 @@ def scene(n=900, seed=0):
 
 
 def statistic(sigma=0.7, degree=2, draws=2, base=None):
-    return ResidualStatistic(base or mixture(), Hermite(2, degree), sigma, draws, (7, 4))
+    return ScoreRegression(MixtureResidual(base or mixture(), Hermite(2, degree), sigma), draws, FOLDS, (7, 4))
 
 
 def brute_force(asked, rows, weight):
     """The sums as the docstrings define them, fold by fold, over all pairs of point and component."""
-    k, d, p = 3, 2, asked.features.sizes[-1]
+    k, d, p = 3, 2, asked.problem.features.sizes[-1]
     out = NormalEquations(*map(np.zeros, ((FOLDS, k, p, p), (FOLDS, k, p, d), (FOLDS, k), (FOLDS, k))))
-    smooth = asked.base.smooth(asked.sigma)
+    smooth = asked.problem.base.smooth(asked.problem.sigma)
     noise = normal_rows(asked.key, 0, len(rows), asked.n_draws * d, rows)
     folds = np.arange(len(rows)) % FOLDS
     for z in np.split(noise.T, asked.n_draws, axis=1):
         for signed in (z, -z):
-            y = rows + asked.sigma * signed
+            y = rows + asked.problem.sigma * signed
             _, shares = smooth.evaluate(y)
-            target = -signed / asked.sigma - smooth.score(y)
-            for j, root in enumerate(asked.whitening.roots(asked.sigma**2)):
+            target = -signed / asked.problem.sigma - smooth.score(y)
+            for j, root in enumerate(asked.problem.whitening.roots(asked.problem.sigma**2)):
                 u = (y - smooth.means[j]) @ root
                 inside = (np.linalg.norm(u, axis=1) < trust_radius(d)) & (shares[:, j] > GATE)
-                h = asked.features(u.T)
+                h = asked.problem.features(u.T)
                 for fold in range(FOLDS):
                     w = weight * shares[:, j] * (folds == fold)
                     out.gram[fold, j] += (h * w * inside) @ h.T
@@ -126,7 +125,7 @@ def test_both_targets_have_the_same_mean():
     for seed in range(40):
         sums = asked(Chunk(seed * BLOCK, scene(1000, seed)[0], None))
         denoising = sums.cross.sum(axis=0)
-        implicit = (stein_products(sums.gram, asked.features) @ asked.whitening.roots(1.0)).sum(axis=0)
+        implicit = (stein_products(sums.gram, asked.problem.features) @ asked.problem.whitening.roots(1.0)).sum(axis=0)
         differences.append(denoising - implicit)
         sizes.append(implicit)
     error = np.std(differences, axis=0, ddof=1) / np.sqrt(40)
@@ -142,7 +141,7 @@ def test_a_wrong_gaussian_is_put_right(sigma):
     base = Mixture(np.ones(1), np.zeros((1, 2)), Spherical(np.ones(1), 2))
     assert (sigma**2 <= SWITCH) == (sigma < 1)
     rows = truth.sample(20_000, np.random.default_rng(0))[0]
-    fit = fit_residual(ArraySource(rows), base, sigma, 0, 0.0, ONE)
+    fit = fit_residual(ArraySource(rows), base, sigma, 0, ONE)
     assert fit.model.degrees[0] >= 1
     y = truth.sample(4000, np.random.default_rng(1))[0] + sigma * np.random.default_rng(2).standard_normal((4000, 2))
     errors = [
@@ -158,7 +157,7 @@ def test_a_wrong_gaussian_is_put_right(sigma):
 
 def test_base_loss_is_the_denoising_loss():
     rows, weight = scene(2000)
-    fit = fit_residual(ArraySource(rows, weight), mixture(), 0.8, 3, 0.0, ONE)
+    fit = fit_residual(ArraySource(rows, weight), mixture(), 0.8, 3, ONE)
     z, losses = normal_rows((0, 3), 0, 2000, 4, rows), []
     for part in (z[:2].T, z[2:].T):
         for signed in (part, -part):
@@ -184,12 +183,10 @@ def test_a_crude_base_is_corrected_and_a_right_one_left_alone():
     crude = Mixture(truth.weights, truth.means + 0.15, Full(1.2 * right.covariances))
     source = ArraySource(truth.sample(10_000, np.random.default_rng(0)))
     sigmas = geometric_levels(6.0, 0.1, 6)
-    seen = []
-    fits = learn_corrections(source, crude, sigmas, 0.0, ONE, lambda level, _: seen.append(level))
+    fits = [fit_residual(source, crude, sigma, level, ONE) for level, sigma in enumerate(sigmas)]
     before, after = score_errors(truth, crude, fits, sigmas)
-    assert seen == list(range(6))
     assert after < 0.5 * before
-    fits = learn_corrections(source, right, sigmas, 0.0, ONE)
+    fits = [fit_residual(source, right, sigma, level, ONE) for level, sigma in enumerate(sigmas)]
     # The exact truth is its own limit: what is added is error, at most the bar for the base at 5e4 rows, times 5.
     assert score_errors(truth, right, fits, sigmas)[1] < 2.5e-4
     assert all(fit.denoising_loss <= fit.base_loss for fit in fits)
@@ -236,7 +233,7 @@ def test_degrees_fit_the_dimension():
 
 def test_tensors_of_single_precision_keep_it(xp):
     rows, _ = scene(200)
-    model = fit_residual(ArraySource(rows), mixture(), 0.5, 0, 0.0, ONE).model
+    model = fit_residual(ArraySource(rows), mixture(), 0.5, 0, ONE).model
     y = xp.astype(xp.asarray(rows.T), xp.float32)
     assert model.score(y, 0.5).dtype == xp.float32
     np.testing.assert_allclose(to_numpy(model.score(y, 0.5)), model.score(rows.T, 0.5), atol=1e-3)

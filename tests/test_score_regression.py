@@ -10,20 +10,19 @@ from scipy.special import softmax
 from scoremix.arrays import to_numpy
 from scoremix.features import Hermite, hermite_size
 from scoremix.learning.coordinates import encoded_rows
-from scoremix.learning.gkl.ladder import cover_size, learn_ladder
-from scoremix.learning.regression.degrees import LinearSystem
-from scoremix.learning.regression.normal_equations import NormalEquations
-from scoremix.learning.regression.scores import (
+from scoremix.learning.gkl.ladder import cover_size, learn_ladder, noisy_rows
+from scoremix.learning.gkl.posterior_mean import (
     AUTO_COLUMNS,
     CHUNK_ENTRIES,
     JOINT_COLUMNS,
-    LevelStatistic,
-    RegressionSettings,
+    PosteriorMean,
     candidate_degrees,
     chunk_rows,
     fit_level,
-    noisy_rows,
 )
+from scoremix.learning.regression.degrees import LinearSystem
+from scoremix.learning.regression.normal_equations import NormalEquations
+from scoremix.learning.regression.scores import RegressionSettings, ScoreRegression
 from scoremix.models.gates import LOGIT_CUT, SoftCells, Voronoi, neighbour_order
 from scoremix.models.score_model import TRUST_RADIUS, PiecewisePolynomial
 from scoremix.models.subspace import Subspace
@@ -55,7 +54,7 @@ def scene(k, n=1500, seed=1, frame=FRAME):
 
 
 def statistic(cells, degree=2, sigma=0.7, frame=FRAME, draws=2, folds=3):
-    return LevelStatistic(cells, Hermite(frame.rank, degree), sigma, frame, draws, folds, (7, 4))
+    return ScoreRegression(PosteriorMean(cells, Hermite(frame.rank, degree), sigma, frame), draws, folds, (7, 4))
 
 
 def cell_weights(cells, y, variance):
@@ -73,29 +72,32 @@ def noisy_pairs(asked, x):
     noise = normal_rows(asked.key, 0, x.shape[1], asked.n_draws * len(x), x)
     for z in np.split(noise, asked.n_draws):
         for sign in (1, -1):
-            yield x + sign * asked.sigma * z, x - sign * asked.frame.noise_scale**2 / asked.sigma * z
+            yield (
+                x + sign * asked.problem.sigma * z,
+                x - sign * asked.problem.frame.noise_scale**2 / asked.problem.sigma * z,
+            )
 
 
 def columns_of(asked, y, variance):
     """The dense design matrix (k, p, n) of the joint regression."""
-    r = cell_weights(asked.cells, y, variance)
-    u = (y[None] - asked.cells.centers[:, :, None]) / np.sqrt(variance)
+    r = cell_weights(asked.problem.cells, y, variance)
+    u = (y[None] - asked.problem.cells.centers[:, :, None]) / np.sqrt(variance)
     u = u * np.minimum(1, TRUST_RADIUS / np.linalg.norm(u, axis=1, keepdims=True))
-    return r[:, None, :] * asked.features(u), r
+    return r[:, None, :] * asked.problem.features(u), r
 
 
 def brute_force(asked, rows, weight):
     """Gram, cross, target and weight of the whole design, fold by fold, as the docstrings define them."""
-    frame, folds = asked.frame, asked.folds
+    frame, folds = asked.problem.frame, asked.folds
     x = frame.basis.T @ (rows - frame.mean).T
-    variance = frame.noise_scale**2 + asked.sigma**2
-    systems, together = asked.cells.systems()
-    q = together * asked.features.sizes[-1]
+    variance = frame.noise_scale**2 + asked.problem.sigma**2
+    systems, together = asked.problem.cells.systems()
+    q = together * asked.problem.features.sizes[-1]
     shape = (folds, systems)
     out = NormalEquations(*map(np.zeros, ((*shape, q, q), (*shape, q, frame.rank), shape, shape)))
     for y, target in noisy_pairs(asked, x):
         matrix, r = columns_of(asked, y, variance)
-        residual = (target - asked.cells.centers.T @ r) / np.sqrt(variance)
+        residual = (target - asked.problem.cells.centers.T @ r) / np.sqrt(variance)
         for fold in range(folds):
             inside = weight * (np.arange(len(rows)) % folds == fold)
             for system in range(systems):
@@ -238,11 +240,11 @@ def test_denoising_loss_is_that_of_brute_force_refits():
     loss = fit_level(ArraySource(rows, weight), cells, (1,), sigma, 4, frame, how).denoising_loss
     asked = statistic(cells, degree=1, sigma=sigma, frame=frame, folds=folds)
     sums, x = asked(Chunk(0, rows, weight)), frame.encode(rows)
-    system = LinearSystem(sums.gram[:, 0], sums.cross[:, 0], sums.weight[:, 0], asked.features.sizes)
+    system = LinearSystem(sums.gram[:, 0], sums.cross[:, 0], sums.weight[:, 0], asked.problem.features.sizes)
     t, variance, total = sigma**2, NOISE**2 + sigma**2, 0.0
     for fold in range(folds):
         coef = system.solve(system.columns(np.full(4, 1)), without=fold).reshape(4, -1, 2)
-        model = PiecewisePolynomial(cells, asked.features, coef, np.full(4, 1), NOISE)
+        model = PiecewisePolynomial(cells, asked.problem.features, coef, np.full(4, 1), NOISE)
         held = np.arange(len(rows)) % folds == fold
         for y, _ in noisy_pairs(asked, x):
             denoised = y + t / variance * (model.posterior_mean(y, sigma) - y)

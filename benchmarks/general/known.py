@@ -16,7 +16,8 @@ from scoremix import DiffusionMixture, GaussianMixture
 from scoremix.arrays import Floats
 from scoremix.evaluation import histogram_total_variation, make_gaussian_mixture, total_variation
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
-from scoremix.learning.regression.corrections import CorrectionSettings, learn_corrections
+from scoremix.learning.regression.corrections import FOLDS, fit_residual
+from scoremix.learning.regression.scores import RegressionSettings
 from scoremix.models.covariance.full import Full
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
@@ -104,8 +105,8 @@ def corrected(x: Floats, model: GaussianMixture, sigmas: Floats, seed: int) -> S
     """A mixture of any number of components, corrected."""
     covariance = Full(np.asarray(model.covariances_))
     base = Mixture(np.asarray(model.weights_), np.asarray(model.means_), covariance)
-    fits = learn_corrections(ArraySource(x), base, sigmas, 0.0, CorrectionSettings(seed=seed))
-    levels = dict(zip(sigmas.tolist(), (fit.model for fit in fits), strict=True))
+    source, how = ArraySource(x), RegressionSettings(folds=FOLDS, seed=seed)
+    levels = {sigma: fit_residual(source, base, sigma, level, how).model for level, sigma in enumerate(sigmas.tolist())}
     return lambda y, sigma: np.asarray(levels[sigma].score(y.T, sigma).T)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from math import ceil, log, log10
-from typing import Any, Protocol, Self
+from math import ceil, log
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,28 +36,24 @@ from scoremix.estimators.model_file import pack
 from scoremix.estimators.whole import all_or_nothing
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
-from scoremix.features import Hermite
-from scoremix.learning.cks.candidates import find_candidates
-from scoremix.learning.cks.ladder import cell_components, learn_cell_ladder
-from scoremix.learning.coordinates import BaseMixture, StandardizedColumns, as_float64, in_subspace
-from scoremix.learning.gkl.clusters import Clusters, find_clusters
-from scoremix.learning.gkl.ladder import learn_ladder
-from scoremix.learning.mixtures.levels import find_base_mixture, learn_levels
-from scoremix.learning.mixtures.mean_subspace import rotate_to_means
-from scoremix.learning.mixtures.noise_scale import ROWS, local_noise_scale
-from scoremix.learning.mixtures.npmle import learn_atoms
-from scoremix.learning.moments import Moments
-from scoremix.learning.regression.corrections import CorrectionSettings
-from scoremix.learning.regression.scores import RegressionSettings
+from scoremix.learning.coordinates import as_float64
+from scoremix.learning.gkl.clusters import Clusters
+from scoremix.learning.modes import (
+    Learnt,
+    Wanted,
+    learn_general_cells,
+    learn_general_mixture,
+    learn_identity_cells,
+    learn_identity_mixture,
+)
+from scoremix.learning.regression.scores import FittedLevel
 from scoremix.models.covariance.spherical import Spherical
-from scoremix.models.ladder import Ladder, Level
+from scoremix.models.ladder import Ladder
 from scoremix.models.mixture import Mixture
-from scoremix.models.subspace import Subspace, leading_subspace
-from scoremix.noise import geometric_levels, paper_levels
+from scoremix.noise import geometric_levels
 from scoremix.paths import FilePath
 from scoremix.samples.columns import Columns
 from scoremix.samples.reduce import on_one_blas_thread
-from scoremix.samples.source import Source
 from scoremix.sampling.draw import draw
 from scoremix.sampling.ladder_density import base_of, ladder_log_density
 from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
@@ -67,9 +63,12 @@ logger = logging.getLogger("scoremix")
 
 SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "probability_flow": probability_flow}
 
-# Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels.
-DECADES = 3
-
+MODES = {
+    ("identity", "nothing"): learn_identity_cells,
+    ("general", "nothing"): learn_general_cells,
+    ("identity", "mixture"): learn_identity_mixture,
+    ("general", "mixture"): learn_general_mixture,
+}
 
 # Largest step of a sampler in log sigma. With twice as long ones narrow clusters in wide data come out blurred, or, by
 # the samplers that draw noise, whose steps are of first order, clusters get the shares of their neighbours.
@@ -261,13 +260,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         moments = moments_of(as_float64(source) if is_general else source, names, needs_width=not is_general)
         self._is_sealed = False
         self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
-        self.noise_floor_ = 0.0
-        if self.correction_of == "nothing" and is_general:
-            self._learn_general_cells(source, moments, rng)
-        elif self.correction_of == "nothing":
-            self._learn_cells(source, self._noise_frame(source, moments, rng), rng)
-        else:
-            self._learn_mixture(source, self._learn_base(source, moments, rng), rng)
+        self._set_fit(MODES[self.covariance, self.correction_of](source, moments, self._wanted(), rng))
         self.columns_: Columns | None = None
         self._seal()
         return self
@@ -583,96 +576,35 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         """Degree of the polynomial of every cell or component, per level; -1 where there is none."""
         return tuple(level.degrees for level in self.ladder_.levels)
 
-    def _noise_frame(self, source: Source, moments: Moments, rng: np.random.Generator) -> Subspace:
-        """The scale of the noise in the data, and the subspace that it alone does not explain."""
-        if self.noise_scale == "auto":
-            self.noise_scale_ = local_noise_scale(to_numpy(source.draw(ROWS, rng)).astype(np.float64), rng)
-        else:
-            self.noise_scale_ = float(self.noise_scale)
-        rows = float(moments.effective_rows)
-        return leading_subspace(moments.mean, moments.covariance, rows, self.noise_scale_, self._rank(), moments.origin)
+    def _wanted(self) -> Wanted:
+        """The parameters, as the learning takes them."""
+        if self.rank is not None:
+            check_number("rank", self.rank, at_least=1, at_most=self.n_features_in_, integer=True)
+        return Wanted(
+            None if self.noise_scale == "auto" else float(self.noise_scale),
+            None if self.rank is None else int(self.rank),
+            None if self.degree == "auto" else int(self.degree),
+            self.gates == "hard",
+            int(self.n_levels),
+            None if self.sigma_min is None else float(self.sigma_min),
+            None if self.sigma_max is None else float(self.sigma_max),
+            float(self.min_weight),
+            int(self.n_draws),
+            max(2, round(1 / self.validation_fraction)),
+            self._report,
+        )
 
-    def _learn_cells(self, source: Source, frame: Subspace, rng: np.random.Generator) -> None:
-        """Learn piecewise polynomials alone, as published: cells of centres under noise of known scale."""
-        how = self._settings(frame, int(rng.integers(2**31)))
-        self.noise_levels_ = self._levels(frame, frame.noise_scale)
-        self.ladder_, self.denoising_loss_ = learn_ladder(source, frame, self.noise_levels_, how, rng, self._report())
-        self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng))
-
-    def _learn_general_cells(self, source: Source, moments: Moments, rng: np.random.Generator) -> None:
-        """Learn cells of general covariances alone, as published: their number is found."""
-        self.noise_scale_, space = 0.0, StandardizedColumns.of(moments)
-        how = self._settings(space.frame, int(rng.integers(2**31)))
-        found = find_candidates(source, space, self._rank(), how, rng)
-        sigmas = self.noise_levels_ = self._levels(space.frame, found.local_scale)
-        fits = learn_cell_ladder(source, space.frame, found.sets, sigmas, how, rng, self._report())
-        self.ladder_ = Ladder(sigmas, tuple(fit.model for fit in fits), space.frame)
-        self.denoising_loss_ = np.array([fit.denoising_loss for fit in fits])
-        self._stop_above_zero(found.is_flat)
-        self._set_clusters(None, cell_components(source, self.ladder_, how.min_weight, rng))
-
-    def _learn_base(self, source: Source, moments: Moments, rng: np.random.Generator) -> BaseMixture:
-        """Learn the mixture that is corrected."""
-        if self.covariance == "general":
-            self.noise_scale_ = 0.0
-            return find_base_mixture(source, moments, self._rank(), rng)
-        frame = self._noise_frame(source, moments, rng)
-        self._levels(frame, frame.noise_scale)  # refuses a noise scale that is not that of the data before long work
-        atoms = learn_atoms(in_subspace(source, frame), frame.noise_scale, rng)
-        frame, atoms = rotate_to_means(source, moments, frame, atoms)
-        return BaseMixture(frame, atoms.take(np.argsort(-atoms.weights, kind="stable")), is_flat=False)
-
-    def _learn_mixture(self, source: Source, base: BaseMixture, rng: np.random.Generator) -> None:
-        """Learn the levels of a mixture, corrected where that pays."""
-        frame = base.frame
-        self.noise_levels_ = self._levels(frame, frame.noise_scale or base.local_scale)
-        how = CorrectionSettings(int(self.n_draws), int(rng.integers(2**31)))
-        fits = learn_levels(source, base, self.noise_levels_, how, rng, self._report())
-        self.ladder_ = Ladder(self.noise_levels_, tuple(fit.model for fit in fits), frame)
-        self.denoising_loss_ = np.array([fit.denoising_loss for fit in fits])
-        self._stop_above_zero(base.is_flat)
-        has_noise = bool(frame.noise_scale)
-        if has_noise:
-            self._set_clusters(find_clusters(source, self.ladder_, self.min_weight, rng))
-        else:
-            self._set_clusters(None, base.mixture)
-
-    def _stop_above_zero(self, is_flat: bool) -> None:
-        """Say so where learning stops at a noise level above 0."""
-        if is_flat:
-            self.noise_floor_ = float(self.noise_levels_[-1])
+    def _set_fit(self, learnt: Learnt) -> None:
+        """Set the fitted attributes, and say so where learning stops at a noise level above 0."""
+        self.ladder_, self.denoising_loss_ = learnt.ladder, learnt.denoising_loss
+        self.noise_levels_, self.noise_scale_ = learnt.ladder.sigmas, learnt.ladder.frame.noise_scale
+        self.noise_floor_ = float(self.noise_levels_[-1]) if learnt.is_flat else 0.0
+        self._set_clusters(learnt.clusters, learnt.components)
+        if learnt.is_flat:
             warn(
                 "X has no width in some direction (columns that determine each other, clusters on a plane or a line, "
                 f"equal rows): without noise there is no score, and learning stopped at sigma={self.noise_floor_:.3g}."
             )
-
-    def _rank(self) -> int | None:
-        if self.rank is not None:
-            check_number("rank", self.rank, at_least=1, at_most=self.n_features_in_, integer=True)
-            return int(self.rank)
-        return None
-
-    def _settings(self, frame: Subspace, seed: int) -> RegressionSettings:
-        degree = None
-        if self.degree != "auto":
-            degree = int(self.degree)
-            Hermite(frame.rank, degree)  # refuses what is too large
-        folds = max(2, round(1 / self.validation_fraction))
-        return RegressionSettings(self.gates, degree, float(self.min_weight), int(self.n_draws), folds, seed)
-
-    def _levels(self, frame: Subspace, scale: float) -> Floats:
-        """Noise levels, from the widest direction of the data down to the finest scale of their law."""
-        top = 2.5 * float(np.sqrt(frame.variances[0])) if self.sigma_max is None else float(self.sigma_max)
-        low = 0.2 * scale if self.sigma_min is None else float(self.sigma_min)
-        if low >= top:
-            known = f"noise_scale={scale:g} may be far above the scale of the data; lower it, or give both levels."
-            advice = known if frame.noise_scale else "give levels within the scales of the data, or leave them out."
-            raise ValueError(f"sigma_min={low:g} is not below sigma_max={top:g}: {advice}")
-        if self.gates == "hard" and frame.noise_scale:
-            return paper_levels(top, low, self.n_levels, scale)
-        if frame.noise_scale:
-            return geometric_levels(top, low, self.n_levels)
-        return geometric_levels(top, low, max(self.n_levels, ceil(self.n_levels * log10(top / low) / DECADES)))
 
     def _set_clusters(self, clusters: Clusters | None, components: Mixture | None = None) -> None:
         """Report the cells; without clusters they are components, in the coordinates of the frame."""
@@ -705,13 +637,12 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         warn_if_far(Y, levels, self.ladder_.frame.mean, self._reach)
         return Y, float(levels) if levels.ndim == 0 else like(levels, Y)
 
-    def _report(self) -> Callable[[int, _LevelFit], None] | None:
+    def _report(self, sigmas: Floats) -> Callable[[int, FittedLevel[Any]], None] | None:
         """What logs one line per finished level, if that is asked for."""
         if not self.verbose:
             return None
-        sigmas = self.noise_levels_
 
-        def report(level: int, fit: _LevelFit) -> None:
+        def report(level: int, fit: FittedLevel[Any]) -> None:
             degrees = fit.model.degrees
             highest = f"degree <= {degrees.max()}" if degrees.max() >= 0 else "no polynomials"
             logger.info(
@@ -720,13 +651,3 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             )  # fmt: skip
 
         return report
-
-
-class _LevelFit(Protocol):
-    """What is logged of a level."""
-
-    @property
-    def model(self) -> Level: ...
-
-    @property
-    def denoising_loss(self) -> float: ...

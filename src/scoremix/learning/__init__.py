@@ -13,8 +13,9 @@ with the sums. Read `moments` first, the simplest such statistic; then the room 
 `gkl`           Gatmiry, Kelner and Lee: cells down the noise levels, identity covariance
 `cks`           Chen, Kontonis and Shah: crude estimates and likelihood-ratio cells, general covariances
 `sck`           Shah, Chen and Klivans: gradient descent on the DDPM objective
+`modes`         the ways in which `DiffusionMixture` learns, each one function
 ==============  =====================================================================================================
 
-Each room imports from those above it only, and the last four not from each other. What goes in is a
+Each room imports from those above it only, and the four before the last not from each other. What goes in is a
 `samples.source.Source`; what comes out are the frozen models of `models`.
 """

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scoremix.arrays import Floats, like, product, to_numpy
-from scoremix.learning.cks.cells import CellSettings, enumerate_partitions, select_candidate
-from scoremix.learning.cks.gates import NO_WIDTH, at_noise_level, cell_gaussians, cell_settings, refine_gates
+from scoremix.learning.cks.cells import enumerate_partitions, select_candidate
+from scoremix.learning.cks.gates import NO_WIDTH, at_noise_level, cell_gaussians, refine_gates, with_enough_draws
 from scoremix.learning.cks.means import ROWS, crude_estimates
 from scoremix.learning.coordinates import (
     MIN_WIDTH,
@@ -126,7 +126,7 @@ def find_candidates(
     x = rng.permutation(x)
     rows = ArraySource(x[:SEARCH_ROWS])
     trying = replace(
-        cell_settings(how, rows.n_rows), n_draws=1 if rows.n_rows >= MIN_NOISY_ROWS else FEW_DRAWS, folds=2
+        with_enough_draws(how, rows.n_rows), n_draws=1 if rows.n_rows >= MIN_NOISY_ROWS else FEW_DRAWS, folds=2
     )
     most = crude.most_components
     sets = [one for k in FIRST if k <= most for one in crude.sets(k, rng)]
@@ -149,7 +149,7 @@ def find_candidates(
     return Candidates(base.frame, tuple(best), max(base.local_scale, flat), is_flat)
 
 
-def _loss(rows: Source, crude: LikelihoodRatio, scale: float, how: CellSettings) -> float:
+def _loss(rows: Source, crude: LikelihoodRatio, scale: float, how: RegressionSettings) -> float:
     """Held-out denoising loss of cells, in units of the noise, added over a few levels near the finest scale."""
     total = 0.0
     for level, probe in enumerate(PROBES):

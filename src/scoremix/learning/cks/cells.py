@@ -19,23 +19,23 @@ Chen, Kontonis and Shah, COLT 2025 (arXiv 2404.18893), Algorithm 5, LearnScore, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from scoremix.arrays import Array, Floats, namespace, product, squared_lengths, to_numpy
+from scoremix.arrays import Array, Floats
 from scoremix.features import Hermite, hermite_size
 from scoremix.learning.cks.means import crude_sets
 from scoremix.learning.regression.degrees import LinearSystem, select_degrees
-from scoremix.learning.regression.normal_equations import NormalEquations
+from scoremix.learning.regression.scores import FittedLevel, Part, RegressionSettings, ScoreRegression, weighted_part
 from scoremix.models.likelihood_ratio import THINNEST, LikelihoodRatio
 from scoremix.models.score_model import PiecewiseScore, local_design
-from scoremix.noise import BLOCK, antithetic, normal_rows
+from scoremix.noise import BLOCK
 from scoremix.samples.reduce import accumulate
-from scoremix.samples.source import ArraySource, Chunk, Source
+from scoremix.samples.source import ArraySource, Source
 
 # Delta_in: distances up to which candidates share a cell, in units of the noisy components. The last is one cell.
 DELTAS = (0.0, 0.5, 1.0, 2.0, np.inf)
@@ -51,97 +51,55 @@ TRIALS = ((2500, 4), (20_000, 1))
 
 
 @dataclass(frozen=True)
-class CellSettings:
-    """How the scores of cells are learnt."""
-
-    max_degree: int = MAX_DEGREE
-    n_draws: int = 2
-    folds: int = 2
-    seed: int = 0
-    n_threads: int | None = None
-    fixed: bool = False
-
-    def degree(self, n_features: int) -> int:
-        """Highest degree in so many dimensions, at least 1."""
-        if self.fixed:
-            return self.max_degree
-        fits = [m for m in range(1, self.max_degree + 1) if hermite_size(n_features, m) <= MAX_FEATURES]
-        return max([1, *fits])
-
-
-@dataclass(frozen=True)
-class FittedCells:
-    """One learnt level: its model, and the held-out denoising loss per coordinate, ``E|D(y) - x|^2 / d``."""
-
-    model: PiecewiseScore
-    denoising_loss: float
-
-
-@dataclass(frozen=True)
-class CellStatistic:
-    """The statistic of one level: noise the rows of a chunk, add up the normal equations of every cell.
-
-    Targets are ``-z / sigma - (linear score of the cell)``, in the units of the score. Per chunk of n rows: 2 draws x n
-    labels, and O(p (p + d)) multiplications for each.
-    """
+class CellScore:
+    """What the linear score of a hard cell misses, on polynomials of its whitened coordinate, in units of the score."""
 
     cells: LikelihoodRatio
     features: Hermite
     sigma: float
-    n_draws: int
-    folds: int
-    key: tuple[int, int]
 
-    def __call__(self, chunk: Chunk) -> NormalEquations:
-        """Normal equations of the rows of `chunk`."""
-        x = chunk.x.T
-        k, d, p = len(self.cells.weights), x.shape[0], self.features.sizes[-1]
-        shapes = (self.folds, k, p, p), (self.folds, k, p, d), (self.folds, k), (self.folds, k)
-        total = NormalEquations(*map(np.zeros, shapes))
-        noise = normal_rows(self.key, chunk.start, chunk.stop, self.n_draws * d, x)
-        for draw in range(self.n_draws):
-            z = noise[draw * d : (draw + 1) * d, :]
-            for fold in range(self.folds):
-                rows = slice((fold - chunk.start) % self.folds, None, self.folds)  # row number modulo folds
-                if rows.start < x.shape[1]:
-                    weight = None if chunk.weight is None else chunk.weight[rows]
-                    self._add_pairs(total, fold, x[:, rows], z[:, rows], weight)
-        return total
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Systems, columns of each, outputs."""
+        return len(self.cells.weights), self.features.sizes[-1], self.features.n_features
 
-    def _add_pairs(self, total: NormalEquations, fold: int, x: Array, z: Array, weight: Array | None) -> None:
-        """Add the antithetic pairs of some rows to a fold."""
-        xp, noise = namespace(x), self.sigma**2
-        _, z, y = antithetic(x, z, self.sigma)
+    def points(self, x: Array) -> Array:
+        """The samples themselves."""
+        return x.T
+
+    def parts(self, x: Array, z: Array, y: Array, weight: Array | None) -> Iterator[Part]:
+        """The sums of every cell."""
+        noise = self.sigma**2
         partition = self.cells.partition(y, noise)
         y, z = partition.arrange(y), partition.arrange(z)
-        heavy = None if weight is None else partition.arrange(xp.concat([weight, weight], axis=0))
+        heavy = None if weight is None else partition.arrange(weight)
         for block in partition.blocks:
             here, j = slice(block.start, block.stop), int(block.cells[0])
             u, matrix = local_design(self.cells, self.features, j, y[:, here], noise)
             target = self.cells.whitening.apply(j, u, noise) - z[:, here] / self.sigma
-            weighted, mass = matrix, float(block.stop - block.start)
-            squares = squared_lengths(target)
-            if heavy is not None:
-                weighted, squares = matrix * heavy[here][None, :], squares * heavy[here]
-                mass = float(xp.sum(heavy[here]))
-            total.gram[fold, j] += to_numpy(product(weighted, matrix.T))
-            total.cross[fold, j] += to_numpy(product(weighted, target.T))
-            total.target[fold, j] += float(xp.sum(squares))
-            total.weight[fold, j] += mass
+            yield weighted_part(j, matrix, target, None if heavy is None else heavy[here])
 
 
-def fit_cells(source: Source, cells: LikelihoodRatio, sigma: float, level: int, how: CellSettings) -> FittedCells:
+def highest_degree(n_features: int) -> int:
+    """Highest degree that is tried, at least 1."""
+    fits = [m for m in range(1, MAX_DEGREE + 1) if hermite_size(n_features, m) <= MAX_FEATURES]
+    return max([1, *fits])
+
+
+def fit_cells(
+    source: Source, cells: LikelihoodRatio, sigma: float, level: int, how: RegressionSettings
+) -> FittedLevel[PiecewiseScore]:
     """Regress the score of every cell at one noise level.
 
     sigma: noise level, > 0.
 
     One pass over the source, then a solve of p equations per cell, degree and fold.
     """
-    features = Hermite(source.n_features, how.degree(source.n_features))
-    statistic = CellStatistic(cells, features, sigma, how.n_draws, how.folds, (how.seed, level))
+    features = Hermite(source.n_features, how.degree or highest_degree(source.n_features))
+    statistic = ScoreRegression(CellScore(cells, features, sigma), how.n_draws, how.folds, (how.seed, level))
     blocks = max(1, CHUNK_NUMBERS // (2 * BLOCK * features.sizes[-1]))
     sums = accumulate(statistic, source, chunk_rows=blocks * BLOCK, n_threads=how.n_threads)
-    degrees = (features.degree,) if how.fixed else tuple(range(features.degree + 1))
+    degrees = (features.degree,) if how.degree else tuple(range(features.degree + 1))
     chosen = [
         select_degrees(LinearSystem(sums.gram[:, j], sums.cross[:, j], sums.weight[:, j], features.sizes), degrees)
         for j in range(len(cells.weights))
@@ -155,7 +113,7 @@ def fit_cells(source: Source, cells: LikelihoodRatio, sigma: float, level: int, 
     cells = replace(cells, weights=sums.weight.sum(axis=0) / mass)
     model = PiecewiseScore(cells, top, np.ascontiguousarray(coef), found)
     loss = float(sums.target.sum()) + sum(c.loss for c in chosen)
-    return FittedCells(model, sigma**4 * loss / mass / source.n_features)  # D - x = sigma^2 (score + z / sigma)
+    return FittedLevel(model, sigma**4 * loss / mass / source.n_features)  # D - x = sigma^2 (score + z / sigma)
 
 
 @dataclass(frozen=True)
@@ -163,12 +121,12 @@ class SelectedCells:
     """Outcome of a selection: number of the chosen candidate, its fit, and the held-out losses of all."""
 
     index: int
-    fit: FittedCells
+    fit: FittedLevel[PiecewiseScore]
     losses: Floats
 
 
 def select_candidate(
-    source: Source, candidates: Sequence[LikelihoodRatio], sigma: float, level: int, how: CellSettings
+    source: Source, candidates: Sequence[LikelihoodRatio], sigma: float, level: int, how: RegressionSettings
 ) -> SelectedCells:
     """Fit every candidate and keep the one of the lowest held-out denoising loss (Proposition 49).
 
@@ -229,7 +187,7 @@ def enumerate_partitions(
 
 
 def choose_cells(
-    trials: Sequence[Source], sets: Iterable[LikelihoodRatio], sigma: float, level: int, how: CellSettings
+    trials: Sequence[Source], sets: Iterable[LikelihoodRatio], sigma: float, level: int, how: RegressionSettings
 ) -> LikelihoodRatio:
     """The cells of a level: those of `partitions` that do best on trial rows, on `TRIALS` few first."""
     candidates: Sequence[LikelihoodRatio] = enumerate_partitions(sets, sigma)
@@ -244,10 +202,10 @@ def learn_general(
     source: Source,
     n_components: int,
     sigmas: Floats,
-    how: CellSettings,
+    how: RegressionSettings,
     rng: np.random.Generator,
-    report: Callable[[int, FittedCells], None] | None = None,
-) -> tuple[FittedCells, ...]:
+    report: Callable[[int, FittedLevel[PiecewiseScore]], None] | None = None,
+) -> tuple[FittedLevel[PiecewiseScore], ...]:
     """Learn the score of a mixture of general Gaussians at every noise level (CKS, LearnScore).
 
     sigmas: noise levels, > 0.

@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 
 from scoremix.arrays import Floats, to_numpy
-from scoremix.learning.cks.cells import MAX_DEGREE, CellSettings
 from scoremix.learning.em.em import run_em
 from scoremix.learning.regression.scores import MIN_NOISY_ROWS, RegressionSettings
 from scoremix.learning.search.global_start import shared_prior
@@ -45,11 +44,9 @@ def at_noise_level(crude: LikelihoodRatio, sigma: float) -> LikelihoodRatio:
     return replace(crude, basis=crude.basis @ noisy)
 
 
-def cell_settings(how: RegressionSettings, n_rows: int) -> CellSettings:
-    """How hard cells are regressed: small data sets are given more draws."""
-    draws = max(how.n_draws, min(MOST_DRAWS, -(-MIN_NOISY_ROWS // n_rows)))
-    is_fixed = how.degree is not None
-    return CellSettings(how.degree or MAX_DEGREE, draws, how.folds, how.seed, how.n_threads, is_fixed)
+def with_enough_draws(how: RegressionSettings, n_rows: int) -> RegressionSettings:
+    """Small data sets are given more draws."""
+    return replace(how, n_draws=max(how.n_draws, min(MOST_DRAWS, -(-MIN_NOISY_ROWS // n_rows))))
 
 
 def cell_gaussians(cells: LikelihoodRatio, rows: Floats, sigma: float, min_weight: float) -> Mixture:

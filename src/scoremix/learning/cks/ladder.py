@@ -25,12 +25,12 @@ import numpy as np
 
 from scoremix.arrays import Floats, to_numpy
 from scoremix.features import packed_size
-from scoremix.learning.cks.cells import TRIALS, FittedCells, choose_cells, enumerate_partitions, fit_cells
-from scoremix.learning.cks.gates import NO_WIDTH, at_noise_level, cell_settings, choose_gates, drop_light_components
+from scoremix.learning.cks.cells import TRIALS, choose_cells, enumerate_partitions, fit_cells
+from scoremix.learning.cks.gates import NO_WIDTH, at_noise_level, choose_gates, drop_light_components, with_enough_draws
 from scoremix.learning.coordinates import as_float64, in_subspace
 from scoremix.learning.em.posterior import InMemorySamples, load_samples
-from scoremix.learning.regression.corrections import CorrectionSettings, FittedCorrection, fit_residual
-from scoremix.learning.regression.scores import RegressionSettings
+from scoremix.learning.regression.corrections import fit_residual
+from scoremix.learning.regression.scores import FittedLevel, RegressionSettings
 from scoremix.learning.search.merges import merge_costs, merge_pairs, near_pairs
 from scoremix.models.covariance.full import Full
 from scoremix.models.ladder import Ladder
@@ -42,7 +42,7 @@ from scoremix.samples.source import ArraySource, Source
 
 POOL_ROWS = 50_000  # Rows that soft gates are moved by, at most.
 
-LevelFit = FittedCells | FittedCorrection
+Fitted = FittedLevel[PiecewiseScore] | FittedLevel[CorrectedMixture]
 
 
 def learn_cell_ladder(
@@ -52,8 +52,8 @@ def learn_cell_ladder(
     sigmas: Floats,
     how: RegressionSettings,
     rng: np.random.Generator,
-    report: Callable[[int, LevelFit], None] | None = None,
-) -> list[LevelFit]:
+    report: Callable[[int, Fitted], None] | None = None,
+) -> list[Fitted]:
     """Learn the cells and the score of every noise level.
 
     Per level the candidates on a few rows, and one pass over the source.
@@ -61,21 +61,20 @@ def learn_cell_ladder(
     rows = in_subspace(as_float64(source), frame)
     few = [ArraySource(to_numpy(rows.draw(size, rng))) for size, _ in TRIALS]
     pool = rng.permutation(to_numpy(rows.draw(POOL_ROWS, rng)))
-    last, trying = (cell_settings(replace(how, folds=folds), rows.n_rows) for folds in (how.folds, 2))
-    correcting = CorrectionSettings(last.n_draws, how.seed, n_threads=how.n_threads, degree=how.degree, folds=how.folds)
+    last, trying = (with_enough_draws(replace(how, folds=folds), rows.n_rows) for folds in (how.folds, 2))
     inside = frame.rank / frame.n_features  # outside there is nothing to denoise
-    fits: list[LevelFit] = []
+    fits: list[Fitted] = []
     gates: Mixture | None = None
     for level, sigma in enumerate(sigmas.tolist()):
         sets = [at_noise_level(crude, sigma) for crude in candidates]
         if how.gates == "hard":
             cells = choose_cells(few, sets, sigma, level, trying)
             hard = fit_cells(rows, cells, sigma, level, last)
-            fits.append(FittedCells(hard.model, inside * hard.denoising_loss))
+            fits.append(FittedLevel(hard.model, inside * hard.denoising_loss))
         else:
             gates = choose_gates(pool, enumerate_partitions(sets, sigma), gates, sigma, how.min_weight, rng)
-            soft = fit_residual(rows, gates, sigma, level, 0.0, correcting)
-            fits.append(FittedCorrection(soft.model, inside * soft.base_loss, inside * soft.denoising_loss))
+            soft = fit_residual(rows, gates, sigma, level, last)
+            fits.append(FittedLevel(soft.model, inside * soft.denoising_loss))
         if report is not None:
             report(level, fits[-1])
     return fits

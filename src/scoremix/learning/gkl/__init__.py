@@ -6,8 +6,9 @@ one level are the warm starts of the next one below: nothing is searched for but
 Read in this order:
 
 1. `warm_starts`: a greedy cover of noisy samples (Algorithm 2), and gates refined by EM.
-2. `ladder`: all levels from the top down (Algorithm 1); the regression of a level is in `learning.regression`.
-3. `clusters`: the cells of the lowest level as clusters, for the report.
+2. `posterior_mean`: the regression of one level (Algorithm 1).
+3. `ladder`: all levels from the top down.
+4. `clusters`: the cells of the lowest level as clusters, for the report.
 
 In: a `Source`, the frame of its subspace, decreasing noise levels. Out: a `Ladder` of `PiecewisePolynomial` levels.
 

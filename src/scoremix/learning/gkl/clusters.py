@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scoremix.arrays import Array, Floats, like, namespace, product, to_numpy
 from scoremix.features import packed, packed_size
 from scoremix.learning.coordinates import encoded_rows
-from scoremix.learning.gkl.ladder import cover_size
+from scoremix.learning.gkl.ladder import cover_size, noisy_rows
+from scoremix.learning.gkl.posterior_mean import CHUNK_ROWS
 from scoremix.learning.gkl.warm_starts import greedy_cover
-from scoremix.learning.regression.scores import CHUNK_ROWS, noisy_rows
 from scoremix.models.gates import Voronoi
 from scoremix.models.ladder import Ladder
 from scoremix.models.subspace import SMALL_DIMENSION

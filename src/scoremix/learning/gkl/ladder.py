@@ -13,15 +13,9 @@ import numpy as np
 from scoremix.arrays import Floats
 from scoremix.features import hermite_size
 from scoremix.learning.coordinates import encoded_rows
+from scoremix.learning.gkl.posterior_mean import candidate_degrees, fit_level
 from scoremix.learning.gkl.warm_starts import MAX_CELLS, greedy_cover, nearest_centers, over_cover, refine_by_em
-from scoremix.learning.regression.scores import (
-    POOL_ROWS,
-    FittedLevel,
-    RegressionSettings,
-    candidate_degrees,
-    fit_level,
-    noisy_rows,
-)
+from scoremix.learning.regression.scores import FittedLevel, RegressionSettings
 from scoremix.models.gates import Cells, SoftCells, Voronoi
 from scoremix.models.ladder import Ladder
 from scoremix.models.score_model import PiecewisePolynomial
@@ -30,6 +24,9 @@ from scoremix.samples.source import Source
 
 HARD_COVER = 0.5  # Radius of Algorithm 2 for Voronoi cells, in units of s: the constant C that the paper leaves open.
 
+
+# Rows that warm starts are made from: many more than a level asks for, few enough to be held in memory.
+POOL_ROWS = 50_000
 
 EM_STEPS, EM_ROWS = 20, 5000  # Steps on the soft gates of a level, and noisy samples per step.
 
@@ -40,13 +37,13 @@ def learn_ladder(
     sigmas: Floats,
     how: RegressionSettings,
     rng: np.random.Generator,
-    report: Callable[[int, FittedLevel], None] | None = None,
+    report: Callable[[int, FittedLevel[PiecewisePolynomial]], None] | None = None,
 ) -> tuple[Ladder, Floats]:
     """Learn a level at every noise level, from the top down."""
     centre = np.zeros((1, frame.rank))
     soft = how.gates == "soft"
     cells: Cells = SoftCells(centre, np.ones(1)) if soft else Voronoi(centre, np.ones(1))
-    fits: list[FittedLevel] = []
+    fits: list[FittedLevel[PiecewisePolynomial]] = []
     pool, placed = encoded_rows(source, frame, POOL_ROWS, rng), sigmas[0]
     for level, sigma in enumerate(sigmas):
         if isinstance(cells, SoftCells) and len(cells.centers) > 1:
@@ -62,6 +59,14 @@ def learn_ladder(
             placed = sigmas[level + 1]
             cells = _next_cells(pool, fit.model, float(sigma), how, rng)
     return Ladder(sigmas, tuple(f.model for f in fits), frame), np.array([f.denoising_loss for f in fits])
+
+
+def noisy_rows(pool: Floats, sigma: float, size: int, rng: np.random.Generator) -> Floats:
+    """Fresh noisy samples of a level, shape (r, at most size), from encoded rows of shape (r, m) in random order."""
+    m = pool.shape[1]
+    if m > size:
+        pool = np.take(pool, rng.integers(m) + np.arange(size), axis=1, mode="wrap")
+    return np.asarray(pool + sigma * rng.standard_normal(pool.shape))
 
 
 def cover_size(min_weight: float) -> int:

@@ -42,7 +42,8 @@ from scoremix.learning.coordinates import (
 from scoremix.learning.em.em import e_step
 from scoremix.learning.mixtures.full_covariances import find_full_mixture
 from scoremix.learning.moments import Moments
-from scoremix.learning.regression.corrections import CorrectionSettings, FittedCorrection, fit_residual
+from scoremix.learning.regression.corrections import fit_residual
+from scoremix.learning.regression.scores import FittedLevel, RegressionSettings
 from scoremix.models.mixture import Mixture
 from scoremix.models.score_model import CorrectedMixture
 from scoremix.models.subspace import Subspace
@@ -114,10 +115,10 @@ def learn_levels(
     source: Source,
     base: BaseMixture,
     sigmas: Floats,
-    how: CorrectionSettings,
+    how: RegressionSettings,
     rng: np.random.Generator,
-    report: Callable[[int, FittedCorrection], None] | None = None,
-) -> list[FittedCorrection]:
+    report: Callable[[int, FittedLevel[CorrectedMixture]], None] | None = None,
+) -> list[FittedLevel[CorrectedMixture]]:
     """Learn the model of every noise level: the mixture, corrected where its covariances were learnt.
 
     A pass over `SCREEN_ROWS` rows per level, and one over all rows where a correction is promising on these.
@@ -127,7 +128,7 @@ def learn_levels(
     for level, sigma in enumerate(sigmas.tolist()):
         if base.frame.noise_scale:
             loss = mixture_loss(few, base.mixture, sigma, (how.seed, level))
-            found = FittedCorrection(uncorrected_level(base), loss, loss)
+            found = FittedLevel(uncorrected_level(base), loss)
         else:
             found = _corrected(rows, few, base, sigma, level, how)
         fits.append(_in_whole_space(found, base.frame, sigma))
@@ -137,22 +138,23 @@ def learn_levels(
 
 
 def _corrected(
-    rows: Source, few: Source, base: BaseMixture, sigma: float, level: int, how: CorrectionSettings
-) -> FittedCorrection:
+    rows: Source, few: Source, base: BaseMixture, sigma: float, level: int, how: RegressionSettings
+) -> FittedLevel[CorrectedMixture]:
     """Correct a level by all rows, if a few say that it may pay."""
     if rows.n_rows > 2 * few.n_rows:
-        tried = fit_residual(few, base.mixture, sigma, level, 0.0, replace(how, n_draws=1, sure=PROMISING))
+        tried = fit_residual(few, base.mixture, sigma, level, replace(how, n_draws=1), PROMISING)
         if tried.model.degrees.max() < 0:
             return tried
-    return fit_residual(rows, base.mixture, sigma, level, 0.0, how)
+    return fit_residual(rows, base.mixture, sigma, level, how)
 
 
-def _in_whole_space(found: FittedCorrection, frame: Subspace, sigma: float) -> FittedCorrection:
+def _in_whole_space(
+    found: FittedLevel[CorrectedMixture], frame: Subspace, sigma: float
+) -> FittedLevel[CorrectedMixture]:
     """Add the share of the complement, exactly Gaussian with the noise of the data, to losses per coordinate."""
     d, r, noise, t = frame.n_features, frame.rank, frame.noise_scale**2, sigma**2
     outside = (d - r) * noise * t / (noise + t)
-    base_loss, loss = ((r * inside + outside) / d for inside in (found.base_loss, found.denoising_loss))
-    return FittedCorrection(found.model, base_loss, loss)
+    return FittedLevel(found.model, (r * found.denoising_loss + outside) / d)
 
 
 def mixture_loss(rows: ArraySource, mixture: Mixture, sigma: float, key: tuple[int, int]) -> float:

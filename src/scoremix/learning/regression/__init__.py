@@ -8,8 +8,8 @@ Read in this order:
 
 1. `normal_equations`: Gram matrix, cross moments and target, added up; the ridge solve.
 2. `degrees`: which features of each cell are kept, by held-out loss or only where the gain is sure.
-3. `scores`: cells: the statistic of one noise level, its chunks, and the fit of a level.
-4. `corrections`: what a mixture's score misses, component by component.
+3. `scores`: the statistic of one noise level, and what a problem declares.
+4. `corrections`: the problem of the default: what a mixture's score misses, component by component.
 
 In: a `Source`, cells or a mixture, a noise level. Out: coefficients and the held-out denoising loss.
 

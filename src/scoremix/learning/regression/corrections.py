@@ -29,7 +29,7 @@ Kontonis and Shah (arXiv 2404.18893), LearnScore: a crude mixture first, polynom
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,13 +38,13 @@ import numpy as np
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, squared_lengths, to_numpy
 from scoremix.features import Hermite, hermite_size
 from scoremix.learning.regression.degrees import MIN_STANDARD_ERRORS, select_if_sure
-from scoremix.learning.regression.normal_equations import NormalEquations
+from scoremix.learning.regression.scores import FittedLevel, Part, RegressionSettings, ScoreRegression
 from scoremix.models.mixture import Mixture
 from scoremix.models.score_model import CorrectedMixture, shares_and_score, trust_radius
 from scoremix.models.whitening import Whitening
-from scoremix.noise import BLOCK, antithetic, normal_rows
+from scoremix.noise import BLOCK
 from scoremix.samples.reduce import accumulate
-from scoremix.samples.source import Chunk, Source
+from scoremix.samples.source import Source
 
 # Responsibilities of a chunk, at most about; and blocks of noise. Short calls would be all overhead.
 CHUNK_NUMBERS, MAX_BLOCKS = 2**20, 4
@@ -66,83 +66,42 @@ NARROW = 0.1  # Quantile of the components' variances that counts as narrow.
 
 
 @dataclass(frozen=True)
-class CorrectionSettings:
-    """How corrections are learnt.
+class MixtureResidual:
+    """What the score of a mixture misses, per component, with responsibilities for weights.
 
-    degree: degree of all polynomials; None to choose.
-    """
-
-    n_draws: int = 2
-    seed: int = 0
-    sure: float = MIN_STANDARD_ERRORS
-    n_threads: int | None = None
-    degree: int | None = None
-    folds: int = FOLDS
-
-
-@dataclass(frozen=True)
-class FittedCorrection:
-    """One level: its model, and held-out denoising losses per coordinate, ``E|D(y) - x|^2 / d``."""
-
-    model: CorrectedMixture
-    base_loss: float
-    denoising_loss: float
-
-
-@dataclass(frozen=True)
-class ResidualStatistic:
-    """The statistic of one level: noise the rows of a chunk, add up the normal equations of every component.
-
-    Targets are ``-z / sigma - s_base`` in the units of the score. Per chunk of n rows: 2 draws x n evaluations of the
-    base, and O(p (p + d)) multiplications for every pair of a point and a component that has a share in it.
+    O(p (p + d)) multiplications for every pair of a point and a component that has a share in it.
     """
 
     base: Mixture
     features: Hermite
     sigma: float
-    n_draws: int
-    key: tuple[int, int]
-    folds: int = FOLDS
 
     @cached_property
     def whitening(self) -> Whitening:
         """Local coordinates of all components."""
         return Whitening.of(self.base)
 
-    def __call__(self, chunk: Chunk) -> NormalEquations:
-        """Normal equations of the rows of `chunk`."""
-        x, d = chunk.x.T, self.base.n_features
-        total = self._zeros()
-        noise = normal_rows(self.key, chunk.start, chunk.stop, self.n_draws * d, x)
-        for draw in range(self.n_draws):
-            z = noise[draw * d : (draw + 1) * d, :]
-            for fold in range(self.folds):
-                rows = slice((fold - chunk.start) % self.folds, None, self.folds)
-                if rows.start < x.shape[1]:
-                    weight = None if chunk.weight is None else chunk.weight[rows]
-                    self._add_pairs(total, fold, x[:, rows], z[:, rows], weight)
-        return total
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Systems, columns of each, outputs."""
+        return self.base.n_components, self.features.sizes[-1], self.base.n_features
 
-    def _zeros(self) -> NormalEquations:
-        k, d, p = self.base.n_components, self.base.n_features, self.features.sizes[-1]
-        shapes = (self.folds, k, p, p), (self.folds, k, p, d), (self.folds, k), (self.folds, k)
-        return NormalEquations(*map(np.zeros, shapes))
+    def points(self, x: Array) -> Array:
+        """The samples themselves."""
+        return x.T
 
-    def _add_pairs(self, total: NormalEquations, fold: int, x: Array, z: Array, weight: Array | None) -> None:
-        """Add the antithetic pairs of some rows to a fold."""
+    def parts(self, x: Array, z: Array, y: Array, weight: Array | None) -> Iterator[Part]:
+        """The sums of every component, over the points in which it has a share."""
         xp = namespace(x)
-        _, z, y = antithetic(x, z, self.sigma)
         shares, score = shares_and_score(self.base, y, self.sigma)
         target = z / -self.sigma - score
-        heavy = shares if weight is None else shares * xp.concat([weight, weight])[None, :]
-        total.target[fold] += to_numpy(product(heavy, squared_lengths(target)))
-        total.weight[fold] += to_numpy(xp.sum(heavy, axis=1))
+        heavy = shares if weight is None else shares * weight[None, :]
+        losses, masses = to_numpy(product(heavy, squared_lengths(target))), to_numpy(xp.sum(heavy, axis=1))
         active = to_numpy(shares > GATE)
         for j in range(self.base.n_components):
             index = indices_like(np.flatnonzero(active[j]), y)
             gram, cross = self._sums(j, *(xp.take(part, index, axis=1) for part in (y, heavy[j : j + 1, :], target)))
-            total.gram[fold, j] += gram
-            total.cross[fold, j] += cross
+            yield Part(j, gram, cross, losses[j], masses[j])
 
     def _sums(self, j: int, y: Array, share: Array, target: Array) -> tuple[Floats, Floats]:
         """Products of the features of component j with themselves and with the targets."""
@@ -166,32 +125,36 @@ def stein_products(gram: Floats, features: Hermite) -> Floats:
 
 
 def fit_residual(
-    source: Source, base: Mixture, sigma: float, level: int, noise_scale: float, how: CorrectionSettings
-) -> FittedCorrection:
-    """Regress the residual of one noise level.
-
-    sigma: noise level, > 0.
+    source: Source,
+    base: Mixture,
+    sigma: float,
+    level: int,
+    how: RegressionSettings,
+    sure: float = MIN_STANDARD_ERRORS,
+) -> FittedLevel[CorrectedMixture]:
+    """Regress the residual of one noise level, > 0; a degree is taken where it gains by `sure` standard errors.
 
     One pass over the source, then k solves of p equations.
     """
     features = Hermite(base.n_features, how.degree or highest_degree(base.n_features))
-    statistic = ResidualStatistic(base, features, sigma, how.n_draws, (how.seed, level), how.folds)
+    problem = MixtureResidual(base, features, sigma)
+    statistic = ScoreRegression(problem, how.n_draws, how.folds, (how.seed, level))
     blocks = int(np.clip(CHUNK_NUMBERS // (BLOCK * base.n_components), 1, MAX_BLOCKS))
     sums = accumulate(statistic, source, chunk_rows=blocks * BLOCK, n_threads=how.n_threads)
-    roots = statistic.whitening.roots(sigma**2)
+    roots = problem.whitening.roots(sigma**2)
     cross = sums.cross
     if sigma**2 <= SWITCH * narrow_variance(base):
         cross = stein_products(sums.gram, features) @ roots
     rows = source.n_rows * sums.weight.sum(axis=0) / sums.weight.sum()
     systems = zip(np.moveaxis(sums.gram, 1, 0), np.moveaxis(cross, 1, 0), rows, strict=True)
-    chosen = [select_if_sure(gram, right, features.sizes, m, how.sure, how.degree) for gram, right, m in systems]
+    chosen = [select_if_sure(gram, right, features.sizes, m, sure, how.degree) for gram, right, m in systems]
     degrees = np.array([c.degree for c in chosen])
     top = Hermite(base.n_features, max(0, int(degrees.max())))
     coef = np.linalg.solve(roots, np.swapaxes([c.coef[: top.sizes[-1]] for c in chosen], 1, 2))
-    model = CorrectedMixture(base, top, np.ascontiguousarray(np.swapaxes(coef, 1, 2)), degrees, noise_scale)
+    model = CorrectedMixture(base, top, np.ascontiguousarray(np.swapaxes(coef, 1, 2)), degrees, 0.0)
     unit = sigma**4 / float(sums.weight.sum()) / base.n_features  # D - D_base = sigma^2 (s - s_base)
     before, change = float(sums.target.sum()), sum(c.change for c in chosen)
-    return FittedCorrection(model, unit * before, unit * (before + change))
+    return FittedLevel(model, unit * (before + change), unit * before)
 
 
 def highest_degree(n_features: int) -> int:
@@ -203,25 +166,3 @@ def highest_degree(n_features: int) -> int:
 def narrow_variance(base: Mixture) -> float:
     """Variance of a narrow component: a low quantile of all eigenvalues of all covariances."""
     return float(np.quantile(np.linalg.eigvalsh(base.covariances), NARROW))
-
-
-def learn_corrections(
-    source: Source,
-    base: Mixture,
-    sigmas: Floats,
-    noise_scale: float,
-    how: CorrectionSettings,
-    report: Callable[[int, FittedCorrection], None] | None = None,
-) -> tuple[FittedCorrection, ...]:
-    """Learn the correction of every noise level.
-
-    sigmas: noise levels, > 0; noise_scale: noise that the data carry; 0 where that is not known.
-
-    L passes, each as dear as 2 draws evaluations of the mixture, and of the features, at every row.
-    """
-    fits = []
-    for level, sigma in enumerate(sigmas.tolist()):
-        fits.append(fit_residual(source, base, sigma, level, noise_scale, how))
-        if report is not None:
-            report(level, fits[-1])
-    return tuple(fits)
