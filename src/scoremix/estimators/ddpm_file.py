@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.estimators.mixture_inputs import COVARIANCE_TYPES
 from scoremix.estimators.schema import (
     LARGEST,
     Each,
@@ -30,14 +29,14 @@ from scoremix.estimators.schema import (
     mixture,
 )
 from scoremix.learning.sck.descent import Record
-from scoremix.models.covariance.types import covariance_of
+from scoremix.models.covariance.types import TYPES, covariance_of
 from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]
 
 MAYBE_ARRAYS = ("means_init", "weights", "covariance")  # Parameters that are arrays, or else words.
 
-KINDS: Schema = {"covariance_type": Text(COVARIANCE_TYPES)}
+KINDS: Schema = {"covariance_type": Text(TYPES)}
 
 DESCENT: Schema = {
     "params": Table(("noise_times", "n_steps")),

@@ -58,6 +58,7 @@ from scoremix.learning.em.stepwise import Running
 from scoremix.learning.search.component_number import search_component_number
 from scoremix.learning.search.global_start import PLAIN_PASSES, check_optimality, find_global_start, shared_prior
 from scoremix.models.covariance.interface import least_variance
+from scoremix.models.covariance.types import n_free
 from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
@@ -674,8 +675,7 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
 
     def _is_scarce(self, source: Source) -> bool:
         """Whether rows are few for the parameters of the components."""
-        d = self.n_features_in_
-        free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1}.get(self.covariance_type, d + 2)
+        free = max(n_free(self.covariance_type, self.n_features_in_), self.n_features_in_ + 2)
         return total_weight(source) < ENOUGH_ROWS * free * int(self.n_components)
 
     def _start(
@@ -812,8 +812,5 @@ def _bound(found: EMResult) -> float:
 
 def _moments_of(mixture: Mixture, reg: float) -> ExpectedMoments:
     """The moments, per unit of weight, that EM would return the mixture for: all that a stream has to remember."""
-    values, weights = mixture.covariance.plus(-reg).values, mixture.weights
-    kind, d = mixture.covariance.kind, mixture.n_features
-    if kind != "tied":
-        values = values * weights.reshape(-1, *[1] * (values.ndim - 1)) * (d if kind == "spherical" else 1)
-    return ExpectedMoments(weights, np.zeros_like(mixture.means), values, 0.0, 1.0)
+    second = mixture.covariance.plus(-reg).second_of(mixture.weights)
+    return ExpectedMoments(mixture.weights, np.zeros_like(mixture.means), second, 0.0, 1.0)

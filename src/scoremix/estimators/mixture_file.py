@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, as_floating, as_numpy
-from scoremix.estimators.mixture_inputs import COVARIANCE_TYPES, floating_type
+from scoremix.estimators.mixture_inputs import floating_type
 from scoremix.estimators.schema import (
     LARGEST,
     Each,
@@ -29,14 +29,14 @@ from scoremix.estimators.schema import (
     everything,
     mixture,
 )
-from scoremix.models.covariance.types import covariance_of
+from scoremix.models.covariance.types import TYPES, covariance_of
 from scoremix.models.mixture import Mixture
 
 Arrays = dict[str, NDArray[Any]]
 
 STARTS = ("weights_init", "means_init", "precisions_init")  # Parameters that are arrays.
 
-KINDS: Schema = {"covariance_type": Text(COVARIANCE_TYPES), "dtype": Text(("float32", "float64"))}
+KINDS: Schema = {"covariance_type": Text(TYPES), "dtype": Text(("float32", "float64"))}
 
 FIT: Schema = {
     "params": Table(("missing_values",)),

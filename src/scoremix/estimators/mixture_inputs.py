@@ -22,11 +22,10 @@ from scoremix.estimators.checks import (
 )
 from scoremix.learning.em.seeding import n_distinct_rows
 from scoremix.models.covariance.interface import Covariance
-from scoremix.models.covariance.types import covariance_of
+from scoremix.models.covariance.types import TYPES, covariance_of, shape_of_values
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Source
 
-COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 INIT_PARAMS = ("global", "diffusion", "kmeans", "k-means++", "random", "random_from_data")
 ACCELERATIONS = ("squarem", "anderson")
 
@@ -39,7 +38,7 @@ def check_mixture_parameters(params: Mapping[str, Any]) -> None:
 
     ValueError: Naming the first parameter that is out of range.
     """
-    check_choice("covariance_type", params["covariance_type"], COVARIANCE_TYPES)
+    check_choice("covariance_type", params["covariance_type"], tuple(TYPES))
     check_choice("init_params", params["init_params"], INIT_PARAMS)
     if params["acceleration"] is not None:
         check_choice("acceleration", params["acceleration"], ACCELERATIONS)
@@ -160,18 +159,14 @@ def check_means(means: Any, n_components: int, n_features: int) -> Floats:
     return _numbers(means, (n_components, n_features), "means").astype(np.float64)
 
 
-def _shape_of_matrices(kind: str, k: int, d: int) -> tuple[int, ...]:
-    return {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}[kind]
-
-
 def check_matrices(name: str, matrices: Any, kind: str, n_components: int, n_features: int) -> Floats:
     """Precisions or covariances of a kind.
 
     ValueError: If they have another shape, are not symmetric, or are not positive definite.
     """
-    shape = _shape_of_matrices(kind, n_components, n_features)
+    shape = shape_of_values(kind, n_components, n_features)
     checked = _numbers(matrices, shape, f"{kind} {name}").astype(np.float64)
-    if kind in ("diag", "spherical"):
+    if TYPES[kind].is_diagonal:
         if np.any(checked <= 0):
             raise ValueError(f"'{kind} {name}' should be positive")
         return checked
@@ -183,7 +178,7 @@ def check_matrices(name: str, matrices: Any, kind: str, n_components: int, n_fea
 
 def inverse_of(kind: str, precisions: Floats, n_features: int) -> Covariance:
     """Covariances from checked precisions: the factor of the inverse of an inverse."""
-    if kind in ("diag", "spherical"):
+    if TYPES[kind].is_diagonal:
         return covariance_of(kind, 1 / precisions, n_features)
     factor = covariance_of(kind, precisions, n_features).precisions_cholesky()
     return covariance_of(kind, factor @ np.swapaxes(factor, -1, -2), n_features)
@@ -199,8 +194,8 @@ def covariance_from(name: str, values: Any, kind: str, n_components: int, n_feat
         return covariance_of(kind, check_matrices("covariance", values, kind, k, d), d)
     if name == "precisions_":
         return inverse_of(kind, check_matrices("precision", values, kind, k, d), d)
-    factor = _numbers(values, _shape_of_matrices(kind, k, d), name).astype(np.float64)
-    if kind in ("diag", "spherical"):
+    factor = _numbers(values, shape_of_values(kind, k, d), name).astype(np.float64)
+    if TYPES[kind].is_diagonal:
         if np.any(factor <= 0):
             raise ValueError(f"'{kind} {name}' should be positive")
         return covariance_of(kind, 1 / factor**2, d)
@@ -244,7 +239,7 @@ def known_mixture(weights: Any, means: Any, covariances: Any, kind: str) -> Mixt
 
     ValueError: If the kind is not known, or parameters do not fit together, see the checks above.
     """
-    check_choice("covariance_type", kind, COVARIANCE_TYPES)
+    check_choice("covariance_type", kind, tuple(TYPES))
     k, d = shape_of(means)
     values = check_matrices("covariance", covariances, kind, k, d)
     return Mixture(check_weights(weights, k), check_means(means, k, d), covariance_of(kind, values, d))

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from scoremix.arrays import Array, as_floating, as_numpy, is_foreign, like
 from scoremix.estimators.checks import check_choice
 from scoremix.estimators.mixture_inputs import (
-    COVARIANCE_TYPES,
     check_agreement,
     check_matrices,
     check_means,
@@ -27,7 +26,7 @@ from scoremix.estimators.mixture_inputs import (
     covariance_from,
     shape_of,
 )
-from scoremix.models.covariance.types import covariance_of
+from scoremix.models.covariance.types import TYPES, covariance_of
 from scoremix.models.mixture import Mixture
 
 FORMS = ("covariances_", "precisions_cholesky_", "precisions_")  # The covariances, as they may be set.
@@ -137,7 +136,7 @@ class ParameterAttributes:
     def _hold(self, mixture: Mixture, home: Array, keep: Sequence[str] = ()) -> None:
         """Set the attributes of a mixture, but for some: arrays of the library, device and precision of `home`."""
         factor = mixture.covariance.precisions_cholesky()
-        is_diagonal = mixture.covariance.kind in ("diag", "spherical")
+        is_diagonal = mixture.covariance.is_diagonal
         values = {
             "weights_": mixture.weights,
             "means_": mixture.means,
@@ -163,7 +162,7 @@ def _mixture_of(attributes: Mapping[str, Any], by_hand: Sequence[str], kind: str
     k, d = shape_of(attributes["means_"])
     forms = {name: attributes[name] for name in FORMS if name in by_hand}
     if forms:
-        check_choice("covariance_type", kind, COVARIANCE_TYPES)
+        check_choice("covariance_type", kind, tuple(TYPES))
         found = {name: covariance_from(name, value, kind, k, d) for name, value in forms.items()}
         check_agreement(found, d, max(float(np.finfo(as_floating(as_numpy(x)).dtype).eps) for x in forms.values()))
         covariance = next(iter(found.values()))

@@ -8,12 +8,14 @@ whoever shows it first. Arrays are as large as the file is; what is made of them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scoremix.models.covariance.types import TYPES
 
 # Largest length, and its inverse the smallest that counts as positive; variances go to the squares. So the distance of
 # two points in units of a deviation, squared, is still a number in double precision.
@@ -92,7 +94,7 @@ class Numbers:
 class Text:
     """Words."""
 
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
 
     def read(self, name: str, value: Any, sizes: Sizes) -> str:
         """Check that the words are known."""
@@ -249,10 +251,6 @@ def numbering(shape: str) -> Numbers:
 
 def mixture(kind: str, d: str = "d", largest: float = LARGEST) -> Schema:
     """Parameters of a Gaussian mixture of a kind of covariances, in as many columns as the letter `d` says."""
-    covariances = {
-        "full": matrices(f"k {d} {d}", largest**2),
-        "tied": matrices(f"{d} {d}", largest**2),
-        "diag": positive(f"k {d}", largest**2),
-        "spherical": positive("k", largest**2),
-    }
-    return {"weights": shares("k"), "means": Numbers(f"k {d}", -largest, largest), "covariances": covariances[kind]}
+    shape = TYPES[kind].shape.replace("d", d)
+    covariances = (positive if TYPES[kind].is_diagonal else matrices)(shape, largest**2)
+    return {"weights": shares("k"), "means": Numbers(f"k {d}", -largest, largest), "covariances": covariances}

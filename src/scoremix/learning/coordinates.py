@@ -22,7 +22,7 @@ from scoremix.arrays import Array, Floats, indices_like, like, namespace, produc
 from scoremix.learning.em.posterior import InMemorySamples, Ints
 from scoremix.learning.moments import Moments
 from scoremix.models.covariance.full import Full
-from scoremix.models.covariance.types import covariance_of
+from scoremix.models.covariance.types import TYPES
 from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace
 from scoremix.samples.source import Mapped, Source
@@ -55,7 +55,7 @@ class IndependentColumns:
         origin, scale, ruled = _origin_and_scale(rows, kind)
         z = (rows.x - origin) / scale
         weight = np.where(np.any(np.abs(z[:, ruled]) > RULED, axis=1), 0.0, rows.weight)
-        kept, loads = _independent(z, weight, follow=counting or kind in ("full", "tied"))
+        kept, loads = _independent(z, weight, follow=counting or not TYPES[kind].is_diagonal)
         return cls(scale, origin, kept, loads)
 
     def rows(self, rows: InMemorySamples) -> InMemorySamples:
@@ -83,20 +83,13 @@ class IndependentColumns:
         return len(self.kept) == len(self.scale)
 
     def _extended(self, mixture: Mixture) -> Mixture:
-        kind, d = mixture.covariance.kind, len(self.scale)
-        dense = mixture.covariances if kind != "tied" else mixture.covariances[:1]
+        covariance, d = mixture.covariance, len(self.scale)
+        dense = mixture.covariances[:1] if covariance.is_shared else mixture.covariances
         wide = self.loads @ dense @ self.loads.T
         new = np.setdiff1d(np.arange(d), self.kept)
         # As thin for all components: else thinness would be for some of them.
         wide[:, new, new] += THIN * float(np.median(np.trace(dense, axis1=1, axis2=2))) / len(self.kept)
-        diagonal = np.diagonal(wide, axis1=1, axis2=2)
-        values = {
-            "full": wide,
-            "tied": wide[0],
-            "diag": diagonal,
-            "spherical": mixture.covariance.values,
-        }[kind]
-        return Mixture(mixture.weights, mixture.means @ self.loads.T, covariance_of(kind, values, d))
+        return Mixture(mixture.weights, mixture.means @ self.loads.T, covariance.extended(wide))
 
 
 def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
@@ -109,7 +102,7 @@ def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats,
     robust = NORMAL * np.median(np.abs(local), axis=0)
     ruled = (robust > 0) & (scale > RULED * robust)
     origin, scale = np.where(ruled, middle, middle + mean), np.where(ruled, robust, scale)
-    if kind == "spherical":
+    if TYPES[kind].is_round:
         scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
     rounding = 4 * np.finfo(x.dtype).eps * np.abs(origin)
     return origin, np.where(scale > rounding, scale, 1.0), ruled

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
-from scoremix.models.covariance.interface import Covariance, shrinkage
+from scoremix.models.covariance.interface import Covariance, by_column, shrinkage
 from scoremix.models.log_joint import Evaluation, LogJoint, itemsize_of, normalize_posterior
 
 CHUNK_MEGABYTES = 8  # Temporaries of one chunk of points.
@@ -159,14 +159,14 @@ class Mixture:
             frame = joint.frames[part.frame]
             local, means = part.phi[1 : d + 1, :], self.means - frame
             centre = product(like(means.T, y), relative)
-            if self.covariance.kind == "full":
+            if not self.covariance.is_diagonal and not self.covariance.is_shared:
                 pulled = xp.reshape(product(like(kept.reshape(-1, d), y), local), (-1, d, local.shape[1]))
                 pulled -= like(kept @ means[:, :, None], y)
                 inside = xp.sum(pulled * relative[:, None, :], axis=0)
-            elif self.covariance.kind == "tied":
+            elif not self.covariance.is_diagonal:
                 inside = product(like(kept, y), local - centre)
             else:
-                each = kept.reshape(len(means), -1) * np.ones(means.shape)
+                each = by_column(self.covariance, kept, *means.shape)
                 inside = product(like(each.T, y), relative) * local - product(like((each * means).T, y), relative)
             return ((centre + inside).T + like(frame, y)[None, :],)
 
@@ -220,7 +220,7 @@ class Mixture:
     def regression(self, columns: NDArray[np.intp]) -> tuple[Floats, Covariance]:
         """How the other columns follow from some: gains (k, d - m, m), and the covariances that remain."""
         rest = np.setdiff1d(np.arange(self.n_features), columns)
-        if self.covariance.kind in ("diag", "spherical"):
+        if self.covariance.is_diagonal:
             return np.zeros((self.n_components, len(rest), len(columns))), self.covariance.marginal(rest)
         dense = np.asarray(self.covariance.values).reshape(-1, self.n_features, self.n_features)
         given, cross = dense[:, columns[:, None], columns], dense[:, rest[:, None], columns]
@@ -228,7 +228,7 @@ class Mixture:
         left = dense[:, rest[:, None], rest] - gain @ np.swapaxes(cross, 1, 2)
         left = (left + np.swapaxes(left, 1, 2)) / 2
         gain = np.broadcast_to(gain, (self.n_components, *gain.shape[1:]))
-        return gain, self.covariance.with_values(left if self.covariance.kind == "full" else left[0])
+        return gain, self.covariance.with_values(left[0] if self.covariance.is_shared else left)
 
     def mean(self) -> Floats:
         """Expectation, shape (d,)."""
@@ -244,14 +244,14 @@ class Mixture:
         """Draw independent rows, in random order, and their components: (n, d) and (n,)."""
         labels = rng.choice(self.n_components, size=n_samples, p=self.weights / self.weights.sum())
         z = rng.standard_normal((n_samples, self.n_features))
-        if self.covariance.kind in ("full", "tied"):
+        if not self.covariance.is_diagonal:
             values, axes = np.linalg.eigh(np.asarray(self.covariance.values).reshape(-1, *self.means.shape[1:] * 2))
             root = axes * np.sqrt(np.maximum(values, 0))[:, None, :]
             for k in range(self.n_components):
                 mine = labels == k
                 z[mine] = z[mine] @ root[min(k, len(root) - 1)].T
         else:
-            scale = np.sqrt(np.asarray(self.covariance.values).reshape(self.n_components, -1))
+            scale = np.sqrt(by_column(self.covariance, self.covariance.values, *self.means.shape))
             z *= scale[labels]
         return self.means[labels] + z, labels
 
@@ -266,7 +266,7 @@ def joined(parts: Sequence[Mixture]) -> Mixture:
     weights = np.concatenate([part.weights for part in parts])
     means = np.concatenate([part.means for part in parts])
     covariance = parts[0].covariance
-    if covariance.kind != "tied":
+    if not covariance.is_shared:
         covariance = covariance.with_values(np.concatenate([part.covariance.values for part in parts]))
     return Mixture(weights / weights.sum(), means, covariance)
 

@@ -61,7 +61,7 @@ class FreeParameters:
 
     def _factors(self, mixture: Mixture) -> Floats:
         values = mixture.covariance.values
-        if mixture.covariance.kind in ("diag", "spherical"):
+        if mixture.covariance.is_diagonal:
             return np.log(values).ravel()
         lower = np.linalg.cholesky(values / np.outer(self._scale, self._scale))
         d = lower.shape[-1]
@@ -71,7 +71,7 @@ class FreeParameters:
 
     def _values(self, vector: Floats) -> Floats:
         shape = self._unit.covariance.values.shape
-        if self._unit.covariance.kind in ("diag", "spherical"):
+        if self._unit.covariance.is_diagonal:
             return np.asarray(np.exp(vector).reshape(shape))
         d = shape[-1]
         lower = np.zeros(shape)

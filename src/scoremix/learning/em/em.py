@@ -206,7 +206,7 @@ def with_others(expected: ExpectedMoments, support: NDArray[np.intp], mixture: M
         whole[support] = values
         return whole
 
-    second = expected.second if mixture.covariance.kind == "tied" else spread(expected.second)
+    second = expected.second if mixture.covariance.is_shared else spread(expected.second)
     return ExpectedMoments(
         spread(expected.mass), spread(expected.first), second, expected.log_likelihood, expected.weight
     )
@@ -235,11 +235,11 @@ def m_step(expected: ExpectedMoments, mixture: Mixture, reg: float = 0.0, prior:
     shift = np.where(alive[:, None], expected.first / safe[:, None], 0.0)
     means = mixture.means + shift
     second = recenter(expected, mixture.covariance, shift).second
-    base = mass if mixture.covariance.kind == "tied" else safe
+    base = mass if mixture.covariance.is_shared else safe
     if prior is not None:
         base, second = prior.add(base, second)
     covariance = mixture.covariance.fitted(base, second, reg)
-    if mixture.covariance.kind != "tied" and not np.all(alive):
+    if not mixture.covariance.is_shared and not np.all(alive):
         covariance = _keep(covariance, mixture.covariance, ~alive)
     return Mixture(mass / mass.sum(), means, covariance.guarded(COLLAPSED))
 
@@ -248,16 +248,8 @@ def recenter(expected: ExpectedMoments, covariance: Covariance, shift: Floats) -
     """The same statistics about means that have moved by `shift` (k, d)."""
     mass, first = expected.mass, expected.first
     left = first - mass[:, None] * shift
-    if covariance.kind == "full":
-        cross = first[:, :, None] * shift[:, None, :]
-        second = expected.second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2)
-    elif covariance.kind == "tied":
-        second = expected.second - first.T @ shift - shift.T @ left
-    elif covariance.kind == "diag":
-        second = expected.second - (first + left) * shift
-    else:
-        second = expected.second - np.sum((first + left) * shift, axis=1)
-    return ExpectedMoments(mass, left, np.asarray(second), expected.log_likelihood, expected.weight)
+    second = covariance.recentered(expected.second, first, left, shift)
+    return ExpectedMoments(mass, left, second, expected.log_likelihood, expected.weight)
 
 
 def _keep(new: Covariance, old: Covariance, which: NDArray[np.bool_]) -> Covariance:

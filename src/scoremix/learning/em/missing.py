@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, product, to_numpy
 from scoremix.learning.em.em import ExpectedMoments, expected_of, with_others
-from scoremix.models.covariance.interface import LOG_2PI
+from scoremix.models.covariance.interface import LOG_2PI, by_column
 from scoremix.models.log_joint import itemsize_of, normalize_posterior
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
@@ -101,9 +101,9 @@ class Completion:
         self.chunk_rows = int(np.clip(CHUNK_NUMBERS // (k * d), 1, CHUNK_ROWS))
         with np.errstate(divide="ignore"):  # a weight of 0
             self._log_weights = np.log(mixture.weights)
-        self._is_apart = mixture.covariance.kind in ("diag", "spherical")
+        self._is_apart = mixture.covariance.is_diagonal
         if self._is_apart:
-            self._variances = np.broadcast_to(mixture.covariance.values.reshape(k, -1), (k, d))
+            self._variances = by_column(mixture.covariance, mixture.covariance.values, k, d)
         else:
             self._factor = mixture.covariance.precisions_cholesky().reshape(-1, d, d)
             self._precision = self._factor @ np.swapaxes(self._factor, 1, 2)
@@ -168,28 +168,22 @@ def expectation_with_missing(source: Source, mixture: Mixture, n_threads: int | 
 
 def _expected_of_nothing(mixture: Mixture, total: float) -> ExpectedMoments:
     """What the mixture expects of rows of this weight that show nothing."""
-    mass, values, d = total * mixture.weights, mixture.covariance.values, mixture.n_features
-    if mixture.covariance.kind == "tied":
-        second = total * values
-    else:
-        per_component = mass.reshape(-1, *[1] * (values.ndim - 1))
-        second = per_component * values * (d if mixture.covariance.kind == "spherical" else 1)
-    return ExpectedMoments(mass, np.zeros_like(mixture.means), second, 0.0, total)
+    second = total * mixture.covariance.second_of(mixture.weights)
+    return ExpectedMoments(total * mixture.weights, np.zeros_like(mixture.means), second, 0.0, total)
 
 
 def _expected_with_holes(completion: Completion, x: Floats, weight: Floats) -> ExpectedMoments:
     """Sums over rows that show something each."""
-    rows, kind = completion.of(x), completion.mixture.covariance.kind
+    rows, covariance = completion.of(x), completion.mixture.covariance
     log_density, shares = rows.posterior()
     shares *= weight
     first = product(shares[:, None, :], rows.offsets)[:, 0, :]
-    if kind in ("diag", "spherical"):
+    if covariance.is_diagonal:
         second = product(shares[:, None, :], rows.offsets**2)[:, 0, :]
     else:
         second = product(np.swapaxes(rows.offsets * shares[:, :, None], 1, 2), rows.offsets)
     second = second + sum((_spread(holes, left, shares, second.shape) for holes, left in rows.left), start=0.0)
-    if kind in ("tied", "spherical"):
-        second = second.sum(axis=0 if kind == "tied" else 1)
+    second = covariance.reduced(second)
     return ExpectedMoments(shares.sum(axis=1), first, second, float(product(weight, log_density)), float(weight.sum()))
 
 

@@ -95,7 +95,7 @@ class Posterior:
     def unshrunk(self) -> Covariance:
         """Covariances of the components by their rows alone, about the present means."""
         expected = self.expected
-        mass = expected.mass if self.mixture.covariance.kind == "tied" else np.maximum(expected.mass, LEAST_MASS)
+        mass = expected.mass if self.mixture.covariance.is_shared else np.maximum(expected.mass, LEAST_MASS)
         return self.mixture.covariance.fitted(mass, expected.second, 0.0)
 
 

@@ -21,9 +21,10 @@ from scoremix.learning.em.em import (
     second_moment,
     sums_by_component,
 )
-from scoremix.models.covariance.interface import Covariance
+from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.spherical import Spherical
-from scoremix.models.covariance.types import covariance_of
+from scoremix.models.covariance.tied import Tied
+from scoremix.models.covariance.types import isotropic
 from scoremix.models.log_joint import Evaluation, LogJoint, are_few_and_large
 from scoremix.models.mixture import Mixture
 from scoremix.noise import BLOCK, normal_rows
@@ -188,7 +189,7 @@ def _first_step(
 ) -> Mixture:
     """M-step from given responsibilities: one pass."""
     k, d = centers.shape
-    covariance = _isotropic(kind, k, d, scale)
+    covariance = isotropic(kind, k, d, scale)
     # One frame for "random", whose shares are drawn row by row; frames keep distant centres accurate otherwise.
     joint = LogJoint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
 
@@ -202,27 +203,17 @@ def _first_step(
             if weight is not None:
                 given, weight_here = given * weight[None, :], float(xp.sum(weight))
             x = part.phi[1 : d + 1, :]
-            if kind == "full" and are_few_and_large(k, d):
+            if isinstance(covariance, Full) and are_few_and_large(k, d):
                 sums = sums_by_component(given, part.phi[: d + 1, :])
             else:
                 sums = to_numpy(product(given, covariance.features(x, np.zeros(d)).T)).astype(np.float64)
-            common = {part.frame: second_moment(x, weight)} if kind == "tied" else {}
+            common = {part.frame: second_moment(x, weight)} if isinstance(covariance, Tied) else {}
             total += FrameSums({part.frame: sums}, common, 0.0, weight_here)
         return total
 
     rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
     sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
     return m_step(sums.expected(joint, covariance), Mixture(np.full(k, 1 / k), centers, covariance), reg, prior)
-
-
-def _isotropic(kind: str, k: int, d: int, variance: float) -> Covariance:
-    values = {
-        "full": np.broadcast_to(np.eye(d), (k, d, d)),
-        "tied": np.eye(d),
-        "diag": np.ones((k, d)),
-        "spherical": np.ones(k),
-    }[kind]
-    return covariance_of(kind, variance * values, d)
 
 
 def n_distinct_rows(source: Source, at_most: int) -> int:

@@ -24,6 +24,7 @@ from scipy.linalg.lapack import dtrtri
 from scipy.special import gammaln, multigammaln
 
 from scoremix.arrays import Floats
+from scoremix.models.covariance.types import TYPES
 
 MOST = 1000.0  # Rows that a common value counts for, at most.
 ROWS = np.geomspace(0.1, MOST, 25)  # Numbers of rows that the common shape may count for.
@@ -53,29 +54,11 @@ class PseudoObservations:
 
     def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
         """Masses and second moments with them."""
-        d, total = self.n_features, mass.sum() if self.kind == "tied" else mass
+        d, total = self.n_features, mass.sum() if TYPES[self.kind].is_shared else mass
         ghosts = self.mass / (1 + (total / (ENOUGH * (d + 1))) ** 2)
-        moment = np.asarray(ghosts * self.variance)
-        if self.kind in ("full", "tied"):
-            added = second + moment[..., None, None] * np.eye(d)
-        else:
-            added = second + (moment[:, None] if self.kind == "diag" else moment * d)
-        mass = np.append(mass, ghosts) if self.kind == "tied" else mass + ghosts
-        return mass, added if self.floor is None else self._raised(mass, added, self.floor)
-
-    def _raised(self, mass: Floats, second: Floats, floor: Floats) -> Floats:
-        """Second moments, raised where variances are below the floor in some direction."""
-        if self.kind == "spherical":
-            return np.asarray(np.maximum(second, mass * floor.sum()))
-        if self.kind == "diag":
-            return np.asarray(np.maximum(second, mass[:, None] * floor))
-        total = np.array(mass.sum()) if self.kind == "tied" else mass[:, None, None]
-        unit = np.outer(np.sqrt(floor), np.sqrt(floor)) * total
-        values, axes = np.linalg.eigh((second + np.swapaxes(second, -1, -2)) / (2 * unit))
-        if np.all(values >= 1):
-            return second
-        raised = axes * np.maximum(values, 1.0)[..., None, :] @ np.swapaxes(axes, -1, -2)
-        return np.asarray(np.where((values.min(axis=-1) < 1)[..., None, None], raised * unit, second))
+        added = second + TYPES[self.kind].spread(np.asarray(ghosts * self.variance), d)
+        mass = np.append(mass, ghosts) if TYPES[self.kind].is_shared else mass + ghosts
+        return mass, added if self.floor is None else TYPES[self.kind].raised(mass, added, self.floor)
 
 
 @dataclass(frozen=True)
@@ -96,7 +79,7 @@ class FixedShapePrior:
             mass, second = self.ghosts.add(mass, second)
         if self.rows == 0:
             return mass, second
-        if self.kind == "full":
+        if not TYPES[self.kind].is_diagonal:
             moment = np.einsum("kij,ji->k", second, self._inverse)
         else:
             moment = np.sum(second / self.shape, axis=1)
@@ -122,10 +105,10 @@ class EmpiricalBayesShapePrior:
         """Masses (k,) and second moments about the means with the prior added; O(k d^3) for full covariances."""
         if self.ghosts is not None:
             mass, second = self.ghosts.add(mass, second)
-        if self.kind == "tied" or len(mass) == 1:
+        if TYPES[self.kind].is_shared or len(mass) == 1:
             return mass, second
         d = self.n_features
-        if self.kind == "spherical":
+        if not TYPES[self.kind].has_shapes:
             return mass, second * _volume_ratio(mass, second / (d * mass), d)
         per_row = (slice(None),) + (None,) * (second.ndim - 1)
         rows, volume, shape = self._shapes(mass, second)
@@ -134,7 +117,7 @@ class EmpiricalBayesShapePrior:
 
     def known(self, mass: Floats, second: Floats) -> FixedShapePrior:
         """The prior with the common shape of these components, for others that are to be like them."""
-        if self.kind in ("tied", "spherical") or len(mass) == 1:
+        if not TYPES[self.kind].has_shapes or len(mass) == 1:
             return FixedShapePrior(self.kind, 0.0, np.ones(self.n_features), self.ghosts)
         if self.ghosts is not None:
             mass, second = self.ghosts.add(mass, second)
@@ -143,12 +126,12 @@ class EmpiricalBayesShapePrior:
 
     def rows(self, mass: Floats, second: Floats) -> float:
         """How many rows the common shape counts for at least, by the majority of the components."""
-        if self.kind in ("tied", "spherical") or len(mass) == 1 or self.n_features == 1:
+        if not TYPES[self.kind].has_shapes or len(mass) == 1 or self.n_features == 1:
             return 0.0
         if self.ghosts is not None:
             mass, second = self.ghosts.add(mass, second)
         _, volume, relative = _common_shape(self.kind, second / _per_row(mass, second), mass)
-        evidence = _evidence(mass, volume, relative, self.kind == "full")
+        evidence = _evidence(mass, volume, relative, not TYPES[self.kind].is_diagonal)
         # The median: a component that covers two clusters has an odd shape, and is not to speak for all.
         total = len(mass) * np.median(evidence - evidence[0], axis=1)
         return float(ROWS[np.argmax(total >= total.max() - SURE)])
@@ -158,7 +141,11 @@ class EmpiricalBayesShapePrior:
         shape, volume, relative = _common_shape(self.kind, second / _per_row(mass, second), mass)
         if self.n_features == 1:
             return 0.0, volume, shape
-        return float(ROWS[np.argmax(_evidence(mass, volume, relative, self.kind == "full").sum(axis=1))]), volume, shape
+        return (
+            float(ROWS[np.argmax(_evidence(mass, volume, relative, not TYPES[self.kind].is_diagonal).sum(axis=1))]),
+            volume,
+            shape,
+        )
 
 
 def _per_row(mass: Floats, second: Floats) -> Floats:
@@ -170,14 +157,14 @@ def _common_shape(kind: str, values: Floats, mass: Floats) -> tuple[Floats, Floa
     shape = np.asarray(np.tensordot(mass, values, axes=1))
     for _ in range(3):  # volumes depend on the shape, and it on them; the last turn is for the eigenvalues
         used = shape
-        if kind == "full":
+        if not TYPES[kind].is_diagonal:
             inverse = _inverse_factor(shape)
             volume = _positive(np.tensordot(values, inverse.T @ inverse, axes=2) / len(shape))
         else:
             white = values / np.where(shape > 0, shape, 1.0)
             volume = _positive(white.mean(axis=1))
         shape = np.tensordot(mass / volume, values, axes=1) / mass.sum()
-    relative = np.linalg.eigvalsh(inverse @ values @ inverse.T) if kind == "full" else white
+    relative = np.linalg.eigvalsh(inverse @ values @ inverse.T) if not TYPES[kind].is_diagonal else white
     return used, volume, np.maximum(relative, 0.0)
 
 

@@ -40,6 +40,7 @@ from scoremix.learning.search.moves import (
     split_components,
 )
 from scoremix.learning.search.splits import Splits
+from scoremix.models.covariance.types import TYPES, n_free
 from scoremix.models.mixture import Mixture, joined
 from scoremix.samples.source import Source
 
@@ -87,7 +88,7 @@ class ComponentSearch:
 
     def shared(self, state: Posterior) -> float:
         """Rows that the common shape of the covariances counts for."""
-        if state.mixture.covariance.kind == "tied":
+        if state.mixture.covariance.is_shared:
             return 0.0
         alive = state.expected.mass > 1
         return self.search.prior.rows(state.expected.mass[alive], state.expected.second[alive]) if alive.any() else 0.0
@@ -172,15 +173,15 @@ def over_cover(
 ) -> tuple[ComponentSearch, Mixture]:
     """More and more seeds, until merging leaves few of them."""
     n, d = rows.x.shape
-    n_free = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1, "spherical": d + 2}.get(kind, d + 1)
-    limit = min(n // max(5, d + 1 if kind == "full" else 0), len(np.unique(rows.x, axis=0)), 10 * most)
+    has_matrices = TYPES[kind].has_shapes and not TYPES[kind].is_diagonal
+    limit = min(n // max(5, d + 1 if has_matrices else 0), len(np.unique(rows.x, axis=0)), 10 * most)
     limit, seeds = max(1, limit), FIRST_SEEDS
     fold = np.asarray(rng.integers(0, 2, n), dtype=np.float64)
     while True:
         seeds = min(seeds, limit)
         centers = lloyd(rows.x, d2_seeds(rows.x, seeds, rng), rng, 3)
         search = make_search(rows, centers, kind, counting=True)
-        number = ComponentSearch(search, n_total, n_free, most, fold)
+        number = ComponentSearch(search, n_total, n_free(kind, d), most, fold)
         start = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
         mixture = merge_unworthy(number, search.em(start, 5, 1e-3), number.bic)
         if mixture.n_components <= seeds / ENOUGH or seeds == limit:

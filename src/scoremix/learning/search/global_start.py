@@ -27,6 +27,7 @@ from scoremix.learning.em.shrinkage import EmpiricalBayesShapePrior, PseudoObser
 from scoremix.learning.search.moves import SplitMergeOffers, SplitMergeSearch
 from scoremix.models.covariance.interface import least_variance
 from scoremix.models.covariance.spherical import Spherical
+from scoremix.models.covariance.types import TYPES, n_free
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
@@ -101,7 +102,7 @@ def covering(
     likelihood of the mixtures decides, before any EM.
     """
     search, mixture = _cells(rows, n_cells, kind, rng)
-    if kind == "spherical" or scale.max() <= UNLIKE * scale.min():
+    if TYPES[kind].is_round or scale.max() <= UNLIKE * scale.min():
         return search, mixture
     unit = scale / scale.max()
     other = _cells(InMemorySamples(rows.x * unit, rows.weight), n_cells, kind, rng)[1].scaled(
@@ -151,8 +152,7 @@ def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
 
 def sample_size(kind: str, n_components: int, n_features: int) -> int:
     """Rows to search on."""
-    d = n_features
-    parameters = {"full": (d + 1) * (d + 2) // 2, "diag": 2 * d + 1}.get(kind, 0)
+    parameters = n_free(kind, n_features) if TYPES[kind].has_shapes else 0
     return max(ROWS, n_components * max(ROWS_PER_COMPONENT, min(10 * parameters, 4 * ROWS_PER_COMPONENT)))
 
 
@@ -179,7 +179,7 @@ def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: 
     typical, smallest = typical_variance(rows.x, centers)
     typical = max(typical, 1e-12)
     ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x, counting=counting))
-    if kind in ("full", "tied"):  # what all rows have in their thinnest direction is what one component has there
+    if not TYPES[kind].is_diagonal:  # what all rows have in their thinnest direction is what one component has there
         smallest = min(smallest, float(np.linalg.eigvalsh(product(rows.x.T, rows.x) / len(rows.x))[0]))
     rows = rows.single() if smallest > RESOLUTION else rows
     return SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))

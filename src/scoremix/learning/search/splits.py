@@ -112,7 +112,7 @@ class _Collected:
 
     def put(self, where: Ints, part: Mixture) -> None:
         self._weights[where], self._means[where] = part.weights, part.means
-        if self._covariance.kind != "tied":
+        if not self._covariance.is_shared:
             self._values[where] = part.covariance.values
 
     def mixture(self) -> Mixture:
@@ -173,7 +173,7 @@ def _fitted(group: _Group, sums: ExpectedMoments, total: Floats, prior: Prior, r
     weights = np.maximum(safe / np.maximum(total, LEAST), LEAST_SHARE) * group.parent.weights
     shift = sums.first / safe[:, None]
     covariance: Covariance = group.parent.covariance
-    if covariance.kind != "tied":
+    if not covariance.is_shared:
         second = recenter(sums, covariance, shift).second + _slack(sums.second, group.offsets)
         covariance = _sound(covariance.fitted(*prior.add(safe, second), reg), covariance)
     white = covariance.whiten(group.offsets)

@@ -21,8 +21,19 @@ class Diagonal:
 
     values: Floats
     kind: ClassVar[str] = "diag"
+    shape: ClassVar[str] = "k d"
+    is_shared: ClassVar[bool] = False
+    is_diagonal: ClassVar[bool] = True
+    has_shapes: ClassVar[bool] = True
+    is_round: ClassVar[bool] = False
 
-    def n_parameters(self, n_components: int, n_features: int) -> int:
+    @classmethod
+    def of(cls, values: Floats, n_features: int) -> Diagonal:
+        """From the variances."""
+        return cls(values)
+
+    @staticmethod
+    def n_parameters(n_components: int, n_features: int) -> int:
         """``k d``."""
         return n_components * n_features
 
@@ -116,3 +127,29 @@ class Diagonal:
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """Column by column."""
         return as_float64(product(weight[:, None, :], offsets**2)[:, 0, :])
+
+    def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
+        """Column by column."""
+        return np.asarray(second - (first + left) * shift)
+
+    def second_of(self, weights: Floats) -> Floats:
+        """Column by column."""
+        return np.asarray(self.values * weights[:, None])
+
+    def reduced(self, second: Floats) -> Floats:
+        """As they are."""
+        return second
+
+    def extended(self, wide: Floats) -> Diagonal:
+        """The diagonals."""
+        return Diagonal(np.diagonal(wide, axis1=1, axis2=2))
+
+    @staticmethod
+    def spread(moment: Floats, n_features: int) -> Floats:
+        """The same in all columns."""
+        return moment[:, None]
+
+    @staticmethod
+    def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
+        """Column by column."""
+        return np.asarray(np.maximum(second, mass[:, None] * floor))

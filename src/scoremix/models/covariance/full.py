@@ -18,6 +18,7 @@ from scoremix.models.covariance.interface import (
     inverse_factor,
     linear_features,
     log_dets,
+    raised_matrices,
     typical_component,
     upper_index,
 )
@@ -32,8 +33,19 @@ class Full:
 
     values: Floats
     kind: ClassVar[str] = "full"
+    shape: ClassVar[str] = "k d d"
+    is_shared: ClassVar[bool] = False
+    is_diagonal: ClassVar[bool] = False
+    has_shapes: ClassVar[bool] = True
+    is_round: ClassVar[bool] = False
 
-    def n_parameters(self, n_components: int, n_features: int) -> int:
+    @classmethod
+    def of(cls, values: Floats, n_features: int) -> Full:
+        """From the matrices."""
+        return cls(values)
+
+    @staticmethod
+    def n_parameters(n_components: int, n_features: int) -> int:
         """``k d (d + 1) / 2``."""
         return n_components * n_features * (n_features + 1) // 2
 
@@ -174,3 +186,30 @@ class Full:
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """A product per component."""
         return as_float64(product(np.swapaxes(offsets, 1, 2), offsets * weight[:, :, None]))
+
+    def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
+        """Matrix by matrix."""
+        cross = first[:, :, None] * shift[:, None, :]
+        return np.asarray(second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2))
+
+    def second_of(self, weights: Floats) -> Floats:
+        """Matrix by matrix."""
+        return np.asarray(self.values * weights[:, None, None])
+
+    def reduced(self, second: Floats) -> Floats:
+        """As they are."""
+        return second
+
+    def extended(self, wide: Floats) -> Full:
+        """The matrices."""
+        return Full(wide)
+
+    @staticmethod
+    def spread(moment: Floats, n_features: int) -> Floats:
+        """On the diagonals."""
+        return np.asarray(moment[..., None, None] * np.eye(n_features))
+
+    @staticmethod
+    def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
+        """Along the eigenvectors, in units of the floor."""
+        return raised_matrices(mass[:, None, None], second, floor)

@@ -21,12 +21,22 @@ class Covariance(Protocol):
     """What mixtures and learners ask of covariances."""
 
     kind: ClassVar[str]
+    shape: ClassVar[str]  # of the values, in letters
+    is_shared: ClassVar[bool]  # one for all components
+    is_diagonal: ClassVar[bool]  # no correlations
+    has_shapes: ClassVar[bool]  # every component its own shape, beside its volume
+    is_round: ClassVar[bool]  # in units that all columns have
+
+    @classmethod
+    def of(cls, values: Floats, n_features: int) -> Self:
+        """Covariances from their values."""
 
     @property
     def values(self) -> Floats:
         """Parameters, in the shape of scikit-learn's `covariances_`."""
 
-    def n_parameters(self, n_components: int, n_features: int) -> int:
+    @staticmethod
+    def n_parameters(n_components: int, n_features: int) -> int:
         """Number of free parameters."""
 
     def n_sums(self, n_features: int) -> int:
@@ -89,6 +99,26 @@ class Covariance(Protocol):
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """Second moments of such offsets with weights (k, m), in the shape that `fitted` takes."""
 
+    def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
+        """Second moments about means that move by `shift` (k, d): first moments were `first`, and are `left`."""
+
+    def second_of(self, weights: Floats) -> Floats:
+        """Second moments that these covariances have where components weigh so much, (k,), 1 in all."""
+
+    def reduced(self, second: Floats) -> Floats:
+        """The shape that `fitted` takes, from second moments (k, d, d), or (k, d) where there are no correlations."""
+
+    def extended(self, wide: Floats) -> Self:
+        """The same in more columns, whose matrices (k, d, d) are these."""
+
+    @staticmethod
+    def spread(moment: Floats, n_features: int) -> Floats:
+        """The second moments of isotropic samples, from those of a column, (k,)."""
+
+    @staticmethod
+    def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
+        """Second moments of these masses, raised where variances are below a floor (d,) in some direction."""
+
 
 def as_float64(x: NDArray[Any]) -> Floats:
     """The array in double precision, itself where it is so already."""
@@ -126,7 +156,7 @@ class CollapsedError(ValueError):
 def shrinkage(covariance: Covariance, variance: float) -> Floats:
     """``S (S + variance I)^-1``, in the shape of the covariances: what is kept of an offset under noise."""
     values = covariance.values
-    if covariance.kind in ("diag", "spherical"):
+    if covariance.is_diagonal:
         return np.asarray(values / (values + variance))
     eigenvalues, axes = np.linalg.eigh(values)
     return np.asarray(axes * (eigenvalues / (eigenvalues + variance))[..., None, :] @ np.swapaxes(axes, -1, -2))
@@ -135,7 +165,7 @@ def shrinkage(covariance: Covariance, variance: float) -> Floats:
 def least_variance(covariance: Covariance) -> float:
     """The smallest variance of any component, in the direction in which it is."""
     values = covariance.values
-    return float(np.min(values if covariance.kind in ("diag", "spherical") else np.linalg.eigvalsh(values)))
+    return float(np.min(values if covariance.is_diagonal else np.linalg.eigvalsh(values)))
 
 
 def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
@@ -145,7 +175,7 @@ def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     variance, its sign is chance.
     """
     values = covariance.values
-    if covariance.kind in ("diag", "spherical"):
+    if covariance.is_diagonal:
         return np.asarray(np.all(values > 0, axis=tuple(range(1, values.ndim))))
     return have_pivots(values.reshape(-1, *values.shape[-2:]))
 
@@ -158,6 +188,22 @@ def have_pivots(matrices: Floats) -> NDArray[np.bool_]:
         return np.zeros(1, bool) if len(matrices) == 1 else np.concatenate([have_pivots(m[None]) for m in matrices])
     least = 10 * matrices.shape[-1] * np.finfo(np.float64).eps * np.diagonal(matrices, axis1=1, axis2=2)
     return np.asarray(np.all(pivots**2 > least, axis=1))
+
+
+def raised_matrices(total: Floats, second: Floats, floor: Floats) -> Floats:
+    """Second moments (.., d, d) of so much mass, raised along the eigenvectors, in units of the floor (d,)."""
+    unit = np.outer(np.sqrt(floor), np.sqrt(floor)) * total
+    values, axes = np.linalg.eigh((second + np.swapaxes(second, -1, -2)) / (2 * unit))
+    if np.all(values >= 1):
+        return second
+    raised = axes * np.maximum(values, 1.0)[..., None, :] @ np.swapaxes(axes, -1, -2)
+    return np.asarray(np.where((values.min(axis=-1) < 1)[..., None, None], raised * unit, second))
+
+
+def by_column(covariance: Covariance, values: Floats, n_components: int, n_features: int) -> Floats:
+    """Values of covariances without correlations, such as variances, as (k, d)."""
+    whole = values if covariance.is_shared else values.reshape(n_components, -1)
+    return np.broadcast_to(whole, (n_components, n_features))
 
 
 def typical_component(log_det: Floats) -> int:

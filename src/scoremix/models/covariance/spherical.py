@@ -22,8 +22,19 @@ class Spherical:
     values: Floats
     n_features: int
     kind: ClassVar[str] = "spherical"
+    shape: ClassVar[str] = "k"
+    is_shared: ClassVar[bool] = False
+    is_diagonal: ClassVar[bool] = True
+    has_shapes: ClassVar[bool] = False
+    is_round: ClassVar[bool] = True
 
-    def n_parameters(self, n_components: int, n_features: int) -> int:
+    @classmethod
+    def of(cls, values: Floats, n_features: int) -> Spherical:
+        """From the variances."""
+        return cls(values, n_features)
+
+    @staticmethod
+    def n_parameters(n_components: int, n_features: int) -> int:
         """``k``."""
         return n_components
 
@@ -118,3 +129,29 @@ class Spherical:
     def moment(self, offsets: Floats, weight: Floats) -> Floats:
         """Summed over columns."""
         return as_float64(np.sum(np.einsum("kmd,kmd->km", offsets, offsets) * weight, axis=1))
+
+    def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
+        """Summed over columns."""
+        return np.asarray(second - np.sum((first + left) * shift, axis=1))
+
+    def second_of(self, weights: Floats) -> Floats:
+        """Summed over columns."""
+        return np.asarray(self.values * weights * self.n_features)
+
+    def reduced(self, second: Floats) -> Floats:
+        """Summed over columns."""
+        return np.asarray(second.sum(axis=1))
+
+    def extended(self, wide: Floats) -> Spherical:
+        """The variances, in more columns."""
+        return Spherical(self.values, wide.shape[-1])
+
+    @staticmethod
+    def spread(moment: Floats, n_features: int) -> Floats:
+        """Summed over columns."""
+        return moment * n_features
+
+    @staticmethod
+    def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
+        """The mean of the columns."""
+        return np.asarray(np.maximum(second, mass * floor.sum()))

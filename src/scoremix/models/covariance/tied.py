@@ -18,6 +18,7 @@ from scoremix.models.covariance.interface import (
     inverse_factor,
     linear_features,
     log_dets,
+    raised_matrices,
 )
 
 
@@ -30,8 +31,19 @@ class Tied:
 
     values: Floats
     kind: ClassVar[str] = "tied"
+    shape: ClassVar[str] = "d d"
+    is_shared: ClassVar[bool] = True
+    is_diagonal: ClassVar[bool] = False
+    has_shapes: ClassVar[bool] = False
+    is_round: ClassVar[bool] = False
 
-    def n_parameters(self, n_components: int, n_features: int) -> int:
+    @classmethod
+    def of(cls, values: Floats, n_features: int) -> Tied:
+        """From the matrix."""
+        return cls(values)
+
+    @staticmethod
+    def n_parameters(n_components: int, n_features: int) -> int:
         """``d (d + 1) / 2``."""
         return n_features * (n_features + 1) // 2
 
@@ -134,3 +146,29 @@ class Tied:
         """Of all components together."""
         d = offsets.shape[-1]
         return as_float64(product((offsets * weight[:, :, None]).reshape(-1, d).T, offsets.reshape(-1, d)))
+
+    def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
+        """All components together."""
+        return np.asarray(second - first.T @ shift - shift.T @ left)
+
+    def second_of(self, weights: Floats) -> Floats:
+        """The matrix, for weights that sum to 1."""
+        return self.values
+
+    def reduced(self, second: Floats) -> Floats:
+        """Their sum."""
+        return np.asarray(second.sum(axis=0))
+
+    def extended(self, wide: Floats) -> Tied:
+        """The first matrix: they are the same."""
+        return Tied(wide[0])
+
+    @staticmethod
+    def spread(moment: Floats, n_features: int) -> Floats:
+        """On the diagonal."""
+        return np.asarray(moment[..., None, None] * np.eye(n_features))
+
+    @staticmethod
+    def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
+        """Along the eigenvectors, in units of the floor."""
+        return raised_matrices(np.array(mass.sum()), second, floor)
