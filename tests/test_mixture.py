@@ -118,13 +118,6 @@ def test_samples_have_the_moments_of_the_mixture(kind):
         np.testing.assert_allclose(np.cov(mine.T), asked.covariances[k], atol=0.16)
 
 
-def test_entropy_of_one_gaussian():
-    one = Mixture(np.ones(1), np.zeros((1, 2)), covariance_of("full", np.array([[[2.0, 0.5], [0.5, 1.0]]]), 2))
-    value, error = one.entropy(20_000, np.random.default_rng(0))
-    assert abs(value - multivariate_normal(np.zeros(2), one.covariances[0]).entropy()) < 4.5 * error
-    assert error < 0.01
-
-
 def test_precision_and_input_are_kept(xp):
     asked, x = mixture(), rows().astype(np.float32)
     given = xp.asarray(x)

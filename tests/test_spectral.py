@@ -9,11 +9,35 @@ from scoremix.learning.moments import top_subspace
 from scoremix.learning.sck import tensor_power as spectral
 from scoremix.learning.sck.objective import Objective, objective_sums
 from scoremix.learning.sck.student import Student
-from scoremix.learning.sck.tensor_power import decompose, em_direction, large_noise_gradient, power_step, tensor_power
+from scoremix.learning.sck.tensor_power import decompose, tensor_power
 from scoremix.learning.sck.two_components import exact_sums
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
+
+
+def power_step(mu, second_moment):
+    """A step of the power method, not normalised; for data of means ``+-m``, ``M = s0 I + m m^T``."""
+    return second_moment @ mu
+
+
+def large_noise_gradient(mu, second_moment, sigma, variance=1.0):
+    """What the gradient of the student ``+-mu`` tends to at large noise: that of a rank-one fit of the second moment.
+
+    ``4 (|mu|^2 mu - (M - s0 I) mu) / (s0 + sigma^2)^3``. What leads across mu is the step of the power method; along mu
+    the length is kept in check.
+    """
+    excess = power_step(mu, second_moment) - variance * mu
+    return 4 * (mu @ mu * mu - excess) / (variance + sigma**2) ** 3
+
+
+def em_direction(expected, student, sigma=0.0):
+    """Direction of gradient EM in the means, ``sum_n r_ni (y_n - m_i) / (n v)``, from an E-step of the student.
+
+    Where clusters are apart against ``sqrt(v)``, minus the gradient of every objective is ``2 / v`` times that, up to
+    the mean of ``r_i (1 - r_i)`` times squared distances between means.
+    """
+    return expected.first / (expected.weight * (student.variance + sigma**2))
 
 
 def gradient_step(expected, mixture, rate):

@@ -38,46 +38,11 @@ _COVARIANCES_OF = {
 }
 
 
-class _ModelKind(StrEnum):
-    """What is learnt."""
-
-    diffusion = "diffusion"
-    gaussian = "gaussian"
-    ddpm = "ddpm"
-
-
-class _StepRule(StrEnum):
-    """How a gradient becomes a step."""
-
-    auto = "auto"
-    gradient = "gradient"
-    scaled = "scaled"
-    adam = "adam"
-
-
-class _GateKind(StrEnum):
-    """How cells share a point."""
-
-    soft = "soft"
-    hard = "hard"
-
-
-class _Corrected(StrEnum):
-    """What polynomials correct."""
-
-    mixture = "mixture"
-    nothing = "nothing"
-
-
-class _Sampler(StrEnum):
-    """How samples are made."""
-
-    dpm = "dpm"
-    ancestral = "ancestral"
-    reverse_sde = "reverse_sde"
-    probability_flow = "probability_flow"
-
-
+_ModelKind = StrEnum("_ModelKind", ["diffusion", "gaussian", "ddpm"])
+_StepRule = StrEnum("_StepRule", ["auto", "gradient", "scaled", "adam"])
+_GateKind = StrEnum("_GateKind", ["soft", "hard"])
+_Corrected = StrEnum("_Corrected", ["mixture", "nothing"])
+_Sampler = StrEnum("_Sampler", ["dpm", "ancestral", "reverse_sde", "probability_flow"])
 _Data = Annotated[
     Path, typer.Argument(metavar="DATA", help="A .csv, .csv.gz, .parquet, .arrow, .feather or .npy file.")
 ]
@@ -226,45 +191,34 @@ def _fit(
     from scoremix.cli.fit import fit_diffusion, fit_parameters
 
     _refuse(context, _options_of_others(context, model), f"is not an option of {model} models")
-    chosen = split_names(columns)
-    kind = _covariance(context, model)
-    if model is _ModelKind.gaussian:
-        number = parse_number_or_auto(int, components, "--components")
-        mixture = scoremix.GaussianMixture(number, covariance_type=kind, random_state=seed)
-        fit_parameters(mixture, data, output, chosen)
-        return
-    if model is _ModelKind.ddpm:
-        number = parse_number_or_auto(int, components, "--components")
-        descent = scoremix.DDPMMixture(
-            2 if number == "auto" else number,
-            symmetric=symmetric,
-            noise_times=parse_list(noise_time, noise_times, "--noise-times"),
-            n_steps=parse_list(int, n_steps, "--n-steps"),
-            learning_rate=learning_rate,
+    chosen, kind = split_names(columns), _covariance(context, model)
+    if model is _ModelKind.diffusion:
+        ladder = scoremix.DiffusionMixture(
             covariance=kind,
-            step_rule=step_rule.value,
+            correction_of=correction_of.value,
+            noise_scale=1.0 if kind == "general" else parse_number_or_auto(float, noise_scale, "--noise-scale"),
+            degree=parse_number_or_auto(int, degree, "--degree"),
+            gates=gates.value,
+            n_levels=levels,
+            sigma_min=sigma_min,
+            sigma_max=sigma_max,
+            min_weight=min_weight,
+            n_draws=draws,
+            rank=rank,
             random_state=seed,
         )
-        fit_parameters(descent, data, output, chosen)
+        fit_diffusion(ladder, data, output, chosen, standardize=standardize, figure=figure)
         return
-    is_general = kind == "general"
-    if is_general:
-        _refuse(context, ("noise_scale",), "is not an option of general covariances")
-    ladder = scoremix.DiffusionMixture(
-        covariance=kind,
-        correction_of=correction_of.value,
-        noise_scale=1.0 if is_general else parse_number_or_auto(float, noise_scale, "--noise-scale"),
-        degree=parse_number_or_auto(int, degree, "--degree"),
-        gates=gates.value,
-        n_levels=levels,
-        sigma_min=sigma_min,
-        sigma_max=sigma_max,
-        min_weight=min_weight,
-        n_draws=draws,
-        rank=rank,
-        random_state=seed,
-    )
-    fit_diffusion(ladder, data, output, chosen, standardize=standardize, figure=figure)
+    number = parse_number_or_auto(int, components, "--components")
+    stages = parse_list(noise_time, noise_times, "--noise-times"), parse_list(int, n_steps, "--n-steps")
+    if model is _ModelKind.gaussian:
+        mixture = scoremix.GaussianMixture(number, covariance_type=kind, random_state=seed)
+    else:
+        k, rule = 2 if number == "auto" else number, step_rule.value
+        mixture = scoremix.DDPMMixture(
+            k, symmetric, *stages, learning_rate, covariance=kind, step_rule=rule, random_state=seed
+        )
+    fit_parameters(mixture, data, output, chosen)
 
 
 @app.command("sample")
@@ -325,7 +279,10 @@ def _covariance(context: typer.Context, model: _ModelKind) -> Any:
         raise ValueError(f"{given[0]} and {given[1]} are the same option: give one of them")
     known = _COVARIANCES_OF[model]
     text = next((context.params[name] for name in _COVARIANCES if context.params[name] is not None), known[0])
-    return choice_or_number(text, known, is_number=model is _ModelKind.ddpm, option=given[0] if given else "")
+    kind = choice_or_number(text, known, is_number=model is _ModelKind.ddpm, option=given[0] if given else "")
+    if kind == "general":
+        _refuse(context, ("noise_scale",), "is not an option of general covariances")
+    return kind
 
 
 def _options_of_others(context: typer.Context, model: _ModelKind) -> set[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, product
 from scoremix.models.covariance.interface import Covariance, by_column, shrinkage
 from scoremix.models.log_joint import Evaluation, LogJoint, itemsize_of, normalize_posterior
 
@@ -254,11 +254,6 @@ class Mixture:
             scale = np.sqrt(by_column(self.covariance, self.covariance.values, *self.means.shape))
             z *= scale[labels]
         return self.means[labels] + z, labels
-
-    def entropy(self, n_samples: int, rng: np.random.Generator) -> tuple[float, float]:
-        """Differential entropy in nats, by sampling: estimate and standard error."""
-        surprise = -to_numpy(self.log_density(self.sample(n_samples, rng)[0]))
-        return float(surprise.mean()), float(surprise.std(ddof=1) / np.sqrt(n_samples))
 
 
 def joined(parts: Sequence[Mixture]) -> Mixture:

@@ -12,6 +12,7 @@ cost three hundred times the arithmetic where another process keeps one of the c
 
 from __future__ import annotations
 
+import operator
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -39,9 +40,13 @@ class Additive(Protocol):
 
 
 S = TypeVar("S", bound=Additive)
-
-
 C = TypeVar("C")
+T = TypeVar("T")
+
+
+def add_fields(one: T, other: T) -> T:
+    """Merge the sums of two sets of samples, field by field of a dataclass: to be its ``__add__``."""
+    return type(one)(*map(operator.add, vars(one).values(), vars(other).values()))
 
 
 def available_threads() -> int:

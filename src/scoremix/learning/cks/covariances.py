@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from scoremix.arrays import Floats, like, namespace, product, to_numpy
 from scoremix.learning.em.seeding import d2_seeds, lloyd
 from scoremix.models.likelihood_ratio import THINNEST, LikelihoodRatio
-from scoremix.samples.reduce import accumulate
+from scoremix.samples.reduce import accumulate, add_fields
 from scoremix.samples.source import Chunk, Source
 
 CHUNK_ROWS = 8192  # Rows of a chunk of second moments.
@@ -82,9 +82,7 @@ class SketchSums:
     sums: Floats
     weight: float
 
-    def __add__(self, other: SketchSums) -> SketchSums:
-        """Merge the sums of two sets of rows."""
-        return SketchSums(self.sums + other.sums, self.weight + other.weight)
+    __add__ = add_fields
 
 
 def covariance_blocks(

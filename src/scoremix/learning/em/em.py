@@ -23,7 +23,7 @@ from scoremix.models.covariance.interface import Covariance
 from scoremix.models.covariance.tied import Tied
 from scoremix.models.log_joint import Evaluation, LogJoint, itemsize_of, normalize_posterior
 from scoremix.models.mixture import Mixture
-from scoremix.samples.reduce import accumulate, available_threads
+from scoremix.samples.reduce import accumulate, add_fields, available_threads
 from scoremix.samples.source import Chunk, Source
 
 COLLAPSED = 1e-6  # Smallest variance of a component, relative to that of a typical one in the same direction.
@@ -59,15 +59,7 @@ class ExpectedMoments:
     log_likelihood: float
     weight: float
 
-    def __add__(self, other: ExpectedMoments) -> ExpectedMoments:
-        """Merge the sums of two sets of rows."""
-        return ExpectedMoments(
-            self.mass + other.mass,
-            self.first + other.first,
-            self.second + other.second,
-            self.log_likelihood + other.log_likelihood,
-            self.weight + other.weight,
-        )
+    __add__ = add_fields
 
     @property
     def mean_log_likelihood(self) -> float:

@@ -40,7 +40,7 @@ from scoremix.models.covariance.interface import Covariance, linear_features
 from scoremix.models.log_joint import Evaluation, LogJoint, itemsize_of, normalize_posterior
 from scoremix.models.mixture import Mixture
 from scoremix.noise import normal_rows
-from scoremix.samples.reduce import accumulate
+from scoremix.samples.reduce import accumulate, add_fields
 from scoremix.samples.source import Chunk, Source
 
 # Numbers of the features of a chunk, at most about, and its rows.
@@ -143,9 +143,7 @@ class CovarianceSums:
     covariances: Floats
     weight: float
 
-    def __add__(self, other: CovarianceSums) -> CovarianceSums:
-        """Merge the sums of two sets of rows."""
-        return CovarianceSums(*map(add, vars(self).values(), vars(other).values()))
+    __add__ = add_fields
 
     def scaled(self, factor: float) -> CovarianceSums:
         """The sums of `factor` times the objective."""

@@ -40,7 +40,7 @@ from scoremix.arrays import (
 from scoremix.learning.em.em import SMALL_WORK
 from scoremix.learning.sck.student import NoisySamples, NoisyStudent, Student, at_noise_levels
 from scoremix.noise import normal_rows
-from scoremix.samples.reduce import accumulate
+from scoremix.samples.reduce import accumulate, add_fields
 from scoremix.samples.source import Chunk, Source
 
 CHUNK_ROWS = 16384  # Rows of a chunk: many, as noise is drawn in blocks of 4096.
@@ -59,11 +59,7 @@ class ObjectiveSums:
     logits: Floats
     weight: float
 
-    def __add__(self, other: ObjectiveSums) -> ObjectiveSums:
-        """Merge the sums of two sets of rows."""
-        return ObjectiveSums(
-            self.loss + other.loss, self.means + other.means, self.logits + other.logits, self.weight + other.weight
-        )
+    __add__ = add_fields
 
     @property
     def mean_loss(self) -> float:

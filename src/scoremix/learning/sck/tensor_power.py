@@ -1,8 +1,8 @@
-"""The bridge: what the gradient of a score objective is at large and at small noise, and spectral starts.
+"""Means by the third moment: a spectral start, and what descent at large noise is an iteration of.
 
-At large noise gradient descent becomes a power method on the second moment of the data (`large_noise_gradient`,
-`power_step`), at small noise gradient EM (`em_direction`). What the first finds slowly an eigendecomposition finds at
-once: `top_subspace`, and with third moments the means themselves, `tensor_power`.
+At large noise gradient descent is a power method on the second moment of the data, at small noise gradient EM. What the
+first finds slowly an eigendecomposition finds at once (`learning.moments.top_subspace`), and with third moments the
+means themselves: `tensor_power`.
 
 References
 ----------
@@ -17,42 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Floats, like, namespace, product, to_numpy
-from scoremix.learning.em.em import ExpectedMoments
 from scoremix.learning.moments import CHUNK_ROWS, top_subspace
-from scoremix.learning.sck.student import Student
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
-from scoremix.samples.reduce import accumulate
+from scoremix.samples.reduce import accumulate, add_fields
 from scoremix.samples.source import Chunk, Source
 
 POWER_STEPS, STARTS = 100, 10  # Iterations of the power method, and random starts per component.
-
-
-def large_noise_gradient(mu: Floats, second_moment: Floats, sigma: float, variance: float = 1.0) -> Floats:
-    """What the gradient of the student ``+-mu`` tends to at large noise: that of a rank-one fit of the second moment.
-
-    ``4 (|mu|^2 mu - (M - s0 I) mu) / (s0 + sigma^2)^3``, M the second moment of the data without noise. What leads
-    across mu is the step of the power method, ``M mu``; along mu the length is kept in check.
-
-    mu (d,); second_moment (d, d) -> (d,).
-    """
-    excess = power_step(mu, second_moment) - variance * mu
-    return np.asarray(4 * (mu @ mu * mu - excess) / (variance + sigma**2) ** 3)
-
-
-def power_step(mu: Floats, second_moment: Floats) -> Floats:
-    """A step of the power method, not normalised: ``M mu``; for data of means ``+-m``, ``M = s0 I + m m^T``."""
-    return np.asarray(second_moment @ mu)
-
-
-def em_direction(expected: ExpectedMoments, student: Student, sigma: float = 0.0) -> Floats:
-    """Direction of gradient EM in the means, shape (k, d): ``sum_n r_ni (y_n - m_i) / (n v)``.
-
-    `expected` is an E-step of ``student.mixture(sigma)`` at rows of noise level sigma. Where clusters are apart against
-    ``sqrt(v)``, minus the gradient of every objective here is ``2 / v`` times that, up to the mean of
-    ``r_i (1 - r_i)`` times squared distances between means.
-    """
-    return np.asarray(expected.first / (expected.weight * (student.variance + sigma**2)))
 
 
 @dataclass(frozen=True)
@@ -62,9 +33,7 @@ class ThirdMoment:
     third: Floats
     weight: float
 
-    def __add__(self, other: ThirdMoment) -> ThirdMoment:
-        """Merge the sums of two sets of rows."""
-        return ThirdMoment(self.third + other.third, self.weight + other.weight)
+    __add__ = add_fields
 
 
 def chunk_third_moment(chunk: Chunk, mean: Floats, whitening: Floats) -> ThirdMoment:
