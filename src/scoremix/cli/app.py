@@ -42,7 +42,6 @@ _ModelKind = StrEnum("_ModelKind", ["diffusion", "gaussian", "ddpm"])
 _StepRule = StrEnum("_StepRule", ["auto", "gradient", "scaled", "adam"])
 _GateKind = StrEnum("_GateKind", ["soft", "hard"])
 _Corrected = StrEnum("_Corrected", ["mixture", "nothing"])
-_Sampler = StrEnum("_Sampler", ["dpm", "ancestral", "reverse_sde", "probability_flow"])
 _Data = Annotated[
     Path, typer.Argument(metavar="DATA", help="A .csv, .csv.gz, .parquet, .arrow, .feather or .npy file.")
 ]
@@ -106,7 +105,10 @@ _SigmaMax = Annotated[float | None, typer.Option(help="Highest noise level. Chos
 _Rank = Annotated[int | None, typer.Option(help="Dimension of the space that holds the centres. Chosen by default.")]
 _Figure = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the fit: a .png, .pdf or .svg file.")]
 _Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many samples.")]
-_Method = Annotated[_Sampler, typer.Option(help="How samples are made.")]
+_Method = Annotated[
+    str,
+    typer.Option(help="How samples are made: dpm, ancestral, reverse_sde, probability_flow (see scoremix.sampling)."),
+]
 _Steps = Annotated[int | None, typer.Option(min=1, help="Steps of the method. Chosen by default.")]
 _Sigma = Annotated[
     float | None,
@@ -227,7 +229,7 @@ def _sample(
     model: _Model,
     output: _Output,
     number: _Number,
-    method: _Method = _Sampler.dpm,
+    method: _Method = "dpm",
     steps: _Steps = None,
     seed: _Seed = None,
 ) -> None:
@@ -238,7 +240,7 @@ def _sample(
     from scoremix.cli.using import write_samples
 
     asked = _given(context, ("method", "steps"))
-    write_samples(model, output, number, method=method.value, steps=steps, seed=seed, asked=asked)
+    write_samples(model, output, number, method=method, steps=steps, seed=seed, asked=asked)
 
 
 @app.command("denoise")

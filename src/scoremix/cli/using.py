@@ -20,12 +20,15 @@ from scoremix.paths import separate_output
 from scoremix.samples.columns import Columns
 from scoremix.samples.formats import default_names
 from scoremix.samples.tables import table_ending, write_table
+from scoremix.sampling.reverse import SAMPLERS
 
 
 def write_samples(
     model: Path, output: Path, number: int, *, method: str, steps: int | None, seed: int | None, asked: Sequence[str]
 ) -> None:
     """Draw samples and write them."""
+    if method not in SAMPLERS:
+        raise ValueError(f"--method={method!r} is not known: choose {', '.join(SAMPLERS)}.")
     fitted, columns = _prepare(model, output)
     if not isinstance(fitted, DiffusionMixture) and asked:
         holds = f"{model}, which holds a {type(fitted).__name__}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from math import ceil, log
 from typing import Any, Self
 
 import numpy as np
@@ -50,18 +49,15 @@ from scoremix.learning.regression.scores import FittedLevel
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.ladder import Ladder
 from scoremix.models.mixture import Mixture
-from scoremix.noise import geometric_levels
 from scoremix.paths import FilePath
 from scoremix.samples.columns import Columns
 from scoremix.samples.reduce import on_one_blas_thread
-from scoremix.sampling.draw import draw
+from scoremix.sampling.draw import draw, levels_of
 from scoremix.sampling.ladder_density import base_of, ladder_log_density
-from scoremix.sampling.reverse import ancestral, dpm, probability_flow, reverse_sde
+from scoremix.sampling.reverse import SAMPLERS
 from scoremix.storage import write_model
 
 logger = logging.getLogger("scoremix")
-
-SAMPLERS = {"dpm": dpm, "ancestral": ancestral, "reverse_sde": reverse_sde, "probability_flow": probability_flow}
 
 MODES = {
     ("identity", "nothing"): learn_identity_cells,
@@ -69,10 +65,6 @@ MODES = {
     ("identity", "mixture"): learn_identity_mixture,
     ("general", "mixture"): learn_general_mixture,
 }
-
-# Largest step of a sampler in log sigma. With twice as long ones narrow clusters in wide data come out blurred, or, by
-# the samplers that draw noise, whose steps are of first order, clusters get the shares of their neighbours.
-STEP = {"dpm": 0.25, "probability_flow": 0.25, "ancestral": 0.02, "reverse_sde": 0.07}
 
 
 @on_one_blas_thread
@@ -531,14 +523,12 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         check_is_fitted(self)
         check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
         check_choice("method", method, SAMPLERS)
-        sigmas = self.noise_levels_
         if n_steps is not None:
             check_number("n_steps", n_steps, at_least=1, integer=True)
-            sigmas = geometric_levels(sigmas[0], sigmas[-1], n_steps)
-        elif len(sigmas) < (enough := 1 + ceil(log(sigmas[0] / sigmas[-1]) / STEP[method])):
-            sigmas = geometric_levels(sigmas[0], sigmas[-1], enough)
+        sampler = SAMPLERS[method]
+        sigmas = np.append(levels_of(sampler, self.noise_levels_, n_steps), 0.0)
         seed = int(check_random_state(random_state).randint(2**31))
-        return draw(self.ladder_, int(n_samples), SAMPLERS[method], np.append(sigmas, 0.0), seed)
+        return draw(self.ladder_, int(n_samples), sampler.walk, sigmas, seed)
 
     def save(self, path: FilePath, columns: Columns | None = None) -> None:
         """Write the fitted model to a file (safetensors; loading it never executes code).
