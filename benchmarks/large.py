@@ -1,37 +1,51 @@
 """One large fit in a process of its own: wall time, CPU time, and the memory it needs beyond its rows.
 
-The number of threads is that of `OMP_NUM_THREADS`. The process loads the rows without any other copy of them, and
-watches by how much the peak of its resident size during the one fit exceeds what was resident before: everything that
-the fit needs, its buffers and the libraries' included.
+The process loads the rows without any other copy of them, and watches by how much the peak of its resident size during
+the one fit exceeds what was resident before: everything that the fit needs, its buffers and the libraries' included.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.large rows.npy     # prints one line of JSON
+    OMP_NUM_THREADS=2 python -m benchmarks.large rows.npy benchmarks.score_methods fit_default     # a line of JSON
 """
 
 import json
+import os
 import resource
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.methods import Method
-from benchmarks.methods.scoremix import Scoremix
+from benchmarks import ROOT
+from scoremix.arrays import Floats
 
 CLEAR = Path("/proc/self/clear_refs")
 """Writing 5 here makes Linux forget the peak so far."""
 
 
-def measure(path: str, method: Method, noise_scale: float = 1.0) -> dict[str, float]:
+def alone(x: Floats, n_threads: int, fit: Callable[..., object], *arguments: object) -> dict[str, float]:
+    """Measure ``fit(x, *arguments)`` in a fresh process, which gets the arguments as text."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(path := Path(folder) / "rows.npy", x)
+        words = (str(path), fit.__module__, fit.__name__, *map(str, arguments))
+        command = [sys.executable, "-m", "benchmarks.large", *words]
+        variables = environment | {"OMP_NUM_THREADS": str(n_threads)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def measure(path: str, module: str, name: str, *arguments: str) -> dict[str, float]:
     """Fit the rows stored at `path`: seconds, and the MiB that the fit needs beyond them."""
-    x = np.load(path)
+    fit, x = getattr(import_module(module), name), np.load(path)
     before, wall, cpu = _resident(), time.perf_counter(), time.process_time()
-    method.fit(x, noise_scale, 0)
-    return {
-        "fit_wall": time.perf_counter() - wall,
-        "fit_cpu": time.process_time() - cpu,
-        "memory_beyond_x": _peak() - before,
-    }
+    fit(x, *arguments)
+    seconds = {"fit_wall": time.perf_counter() - wall, "fit_cpu": time.process_time() - cpu}
+    return seconds | {"memory_beyond_x": _peak() - before}
 
 
 def _resident() -> float:
@@ -55,4 +69,4 @@ def _status(field: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], Scoremix())))
+    print(json.dumps(measure(*sys.argv[1:])))

@@ -27,11 +27,14 @@ def kl(fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.
     return {"kl": bound.value, "kl_standard_error": bound.standard_error}
 
 
+def widest_axes(truth: Truth) -> FloatArray:
+    """Of the plane that histograms are made in above three dimensions; all axes up to three."""
+    return np.linalg.eigh(truth.cov).eigenvectors[:, -2:] if truth.n_features > 3 else np.eye(truth.n_features)
+
+
 def tv(fitted: Fitted, truth: Truth, sigmas: FloatArray, n: int, rng: np.random.Generator) -> dict[str, float]:
     """Two-sample histogram distance, above three dimensions of the projection on the two widest axes."""
-    axes = np.eye(truth.n_features)
-    if truth.n_features > 3:
-        axes = np.linalg.eigh(truth.cov).eigenvectors[:, -2:]
+    axes = widest_axes(truth)
     result = histogram_total_variation(truth.sample(n, rng) @ axes, fitted.sample(n, rng) @ axes)
     return {"tv_excess": result.excess, "tv_floor": result.floor, "tv_standard_error": result.standard_error}
 

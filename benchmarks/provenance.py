@@ -3,9 +3,8 @@
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks import ROOT
@@ -13,24 +12,31 @@ from benchmarks import ROOT
 PACKAGES = ("numpy", "scipy", "scikit-learn")
 
 
-def provenance(size: str, seeds: dict[str, int]) -> dict[str, object]:
-    """Return what is needed to judge and repeat a run; `seeds` counts them, they are 0, 1, ..."""
+def provenance(command: str, size: str, seeds: dict[str, int], rivals: tuple[str, ...] = ()) -> dict[str, object]:
+    """What is needed to judge and repeat a run; `seeds` counts them."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "size": size,
         "seeds": seeds,
-        "command": " ".join(["python -m benchmarks.run", *sys.argv[1:]]),
+        "command": command,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
-    }
+    } | ({"rivals": {name: _installed(name) for name in rivals}} if rivals else {})
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _commit() -> str:
-    """Return the commit of the working tree, marked when files differ from it; "unknown" outside of git."""
+    """The commit of the working tree, marked when files differ from it; "unknown" outside of git."""
     answers = [
         subprocess.run(["git", "-C", ROOT, *command], capture_output=True, text=True, check=False)
         for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])

@@ -7,64 +7,41 @@ Every round starts each program once, so that what else the machine does falls o
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 from benchmarks import RESULTS
+from benchmarks.clock import in_turns, wall_seconds
 from benchmarks.provenance import provenance
+from benchmarks.tables import Row
 
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "scoremix")
-REFERENCE = "python -c 'import typer'"
-COMMANDS = {
-    REFERENCE: [sys.executable, "-c", "import typer"],
-    "scoremix --help": [PROGRAM, "--help"],
-    "scoremix --version": [PROGRAM, "--version"],
-    "scoremix fit --help": [PROGRAM, "fit", "--help"],
-    "scoremix fit --wrong": [PROGRAM, "fit", "--wrong"],
-    "python -c 'import scoremix'": [sys.executable, "-c", "import scoremix"],
-    "python -c 'import sklearn.mixture'": [sys.executable, "-c", "import sklearn.mixture"],
-    "python -c 'from scoremix import GaussianMixture'": [sys.executable, "-c", "from scoremix import GaussianMixture"],
-}
+IMPORTS = ("import typer", "import scoremix", "import sklearn.mixture", "from scoremix import GaussianMixture")
+CALLS = ("--help", "--version", "fit --help", "fit --wrong")
+COMMANDS = {f"python -c '{statement}'": [sys.executable, "-c", statement] for statement in IMPORTS}
+COMMANDS |= {f"scoremix {words}": [PROGRAM, *words.split()] for words in CALLS}
 
 
-def seconds(command: Sequence[str]) -> float:
-    """Wall time of a process from its start to its end."""
-    start = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=False)
-    return time.perf_counter() - start
-
-
-def measure(rounds: int) -> list[dict[str, str | float]]:
-    """Median seconds of every program, and how often they hold those of the reference; a first round is not counted."""
-    taken = [{name: seconds(command) for name, command in COMMANDS.items()} for _ in range(rounds + 1)][1:]
-    medians = {name: statistics.median(once[name] for once in taken) for name in COMMANDS}
-    return [{"command": name, "seconds": value, "ratio": value / medians[REFERENCE]} for name, value in medians.items()]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description="Measure and store.")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON file")
-    options = parser.parse_args(arguments)
-    command = f"python -m benchmarks.startup --rounds {options.rounds}"
-    rows = measure(options.rounds)
-    for row in rows:
-        print(f"{row['ratio']:6.2f} {row['seconds']:8.3f} s  {row['command']}")
-    content = {
-        "table": "startup",
-        "provenance": provenance("full", {"rounds": options.rounds}) | {"command": command},
-        "rows": rows,
-    }
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / "startup.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def measure(rounds: int) -> list[Row]:
+    """Median seconds of every program, and how often they hold those of the first; a first round is not counted."""
+    works = {name: partial(subprocess.run, words, capture_output=True) for name, words in COMMANDS.items()}
+    _, times = in_turns(works, rounds, wall_seconds, warm=True)
+    reference = median(times[next(iter(times))])
+    return [{"command": name, "seconds": median(t), "ratio": median(t) / reference} for name, t in times.items()]
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description="Measure and store.")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON file")
+    options = parser.parse_args()
+    rows = measure(options.rounds)
+    print(*(f"{row['ratio']:6.2f} {row['seconds']:8.3f} s  {row['command']}" for row in rows), sep="\n")
+    source = provenance(f"python -m benchmarks.startup --rounds {options.rounds}", "full", {"rounds": options.rounds})
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"table": "startup", "provenance": source, "rows": rows}, indent=1)
+    (options.output / "startup.json").write_text(text + "\n", encoding="utf-8")

@@ -1,135 +1,131 @@
-"""The tables: which problems, how many rows, which methods and metrics, how many seeds; at two sizes.
+"""Tables of a page, made of stored rows: rows that belong together become a line by a pattern of Markdown.
 
-`tiny` runs the same code in seconds and is part of the tests; its numbers mean nothing.
+In a pattern, ``{seconds.median:.1f}`` is the median of a field over the rows of the line, ``{n:,}`` the value of its
+first row, ``{method[EM].error.mean:.3f}`` a mean over those rows only that have this value of another field.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import fmean, median
+from typing import Any
 
-from benchmarks.methods import Method
-from benchmarks.methods.kde import CrossValidatedKDE
-from benchmarks.methods.scoremix import Cells, Scoremix
-from benchmarks.methods.sklearn_bic import SklearnBIC
-from benchmarks.problems import BALLS, RING, SPIRAL, Problem, clusters, pairs, rotated
+Row = dict[str, Any]
+Rows = Sequence[Row]
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
-Size = Literal["tiny", "full"]
 
-DEFAULT, SOFT, HARD = Scoremix(), Cells("soft"), Cells("hard")
-BIC, KDE = SklearnBIC(), CrossValidatedKDE()
+def of(rows: Rows, **fields: Any) -> list[Row]:
+    """Rows with these values."""
+    return [row for row in rows if all(row[name] == value for name, value in fields.items())]
+
+
+def values_of(rows: Rows, name: str) -> list[Any]:
+    """Values that occur, in order."""
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def groups(rows: Rows, *names: str) -> list[list[Row]]:
+    """Rows that agree in all of the fields; the values of the last change the fastest."""
+    chosen = product(*(values_of(rows, name) for name in names))
+    parts = (of(rows, **dict(zip(names, values, strict=True))) for values in chosen)
+    return [part for part in parts if part]
+
+
+def extended(rows: Rows, by: str | Sequence[str], **fields: Callable[[Rows], Any]) -> list[Row]:
+    """Rows with more fields, each computed from all rows that agree in `by`."""
+    parts = groups(rows, *([by] if isinstance(by, str) else by))
+    return [row | more for part in parts for more in [{n: f(part) for n, f in fields.items()}] for row in part]
+
+
+class Missing(LookupError):
+    """There are no values to summarise."""
+
+
+class Each(list[Any]):
+    """Values that are written one after the other."""
+
+    def __format__(self, spec: str) -> str:
+        return ", ".join(format(value, spec) for value in self)
+
+
+SUMMARIES: dict[str, Callable[[list[Any]], Any]] = {
+    "first": lambda values: values[0],
+    "mean": fmean,
+    "median": median,
+    "max": max,
+    "min": min,
+    "sum": sum,
+    "len": len,
+    "count": lambda values: f"{sum(map(bool, values))} of {len(values)}",
+}
+SCALES = {"percent": 100, "e3": 1e3, "e4": 1e4}
 
 
 @dataclass(frozen=True)
-class Case:
-    """A problem at a number of rows; `axis` is where it stands in the figure."""
+class Values:
+    """A field of the rows of a line, as patterns see it; what is None is left out."""
 
-    problem: Problem
-    n_rows: int
-    axis: float | str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cases x seeds x methods, with the metrics to compute.
-
-    The methods after the first take part in the first `rival_seeds` seeds only.
-    """
-
+    rows: Rows
     name: str
-    axis_name: str
-    cases: tuple[Case, ...]
-    methods: tuple[Method, ...]
-    metrics: tuple[str, ...]
-    n_seeds: int
-    rival_seeds: int
-    n_samples: int = 50_000
+    scale: float = 1
+
+    def __getattr__(self, summary: str) -> Any:
+        if summary in SCALES:
+            return Values(self.rows, self.name, SCALES[summary])
+        values = [row[self.name] for row in self.rows if row[self.name] is not None]
+        if summary == "each":
+            return Each(value if self.scale == 1 else self.scale * value for value in values)
+        if not values:
+            raise Missing(self.name)
+        found = SUMMARIES[summary](values)
+        return found if self.scale == 1 else self.scale * found
+
+    def __getitem__(self, value: object) -> "Line":
+        return Line([row for row in self.rows if str(row[self.name]) == str(value)])
+
+    def __format__(self, spec: str) -> str:
+        return format(self.first, spec)
 
 
-KL_TV = ("kl", "tv")
+@dataclass(frozen=True)
+class Line:
+    """The rows of a line, as patterns see them."""
 
-FULL = (
-    Table(
-        "rows",
-        "rows n",
-        tuple(Case(p, n, n) for p in (clusters(6, 2, 4), RING) for n in (1_000, 10_000, 50_000, 200_000, 1_000_000)),
-        (DEFAULT, SOFT, HARD, BIC, KDE),
-        KL_TV,
-        n_seeds=1,
-        rival_seeds=1,
-    ),
-    Table(
-        "components",
-        "clusters k",
-        tuple(Case(clusters(k, 2, 5), 50_000, k) for k in (3, 6, 12, 25, 50)),
-        (DEFAULT, SOFT, BIC, KDE),
-        KL_TV,
-        n_seeds=3,
-        rival_seeds=1,
-    ),
-    Table(
-        "dimension",
-        "features d",
-        tuple(Case(clusters(5, d, 4), 50_000, d) for d in (2, 5, 10, 20, 50, 100)),
-        (DEFAULT, SOFT, BIC, KDE),
-        KL_TV,
-        n_seeds=3,
-        rival_seeds=1,
-    ),
-    Table(
-        "accuracy",
-        "problem",
-        (
-            Case(clusters(3, 2, 4), 50_000, "3 clusters, 2-D"),
-            Case(clusters(6, 2, 4), 50_000, "6 clusters, 2-D"),
-            Case(clusters(4, 5, 4), 50_000, "4 clusters, 5-D"),
-            Case(clusters(5, 10, 4), 50_000, "5 clusters, 10-D"),
-            Case(RING, 50_000, "ring"),
-            Case(SPIRAL, 50_000, "spiral"),
-            Case(BALLS, 50_000, "three balls"),
-        ),
-        (DEFAULT, SOFT, HARD, BIC, KDE),
-        KL_TV,
-        n_seeds=5,
-        rival_seeds=2,
-    ),
-    Table(
-        "cells",
-        "problem",
-        (
-            Case(clusters(3, 2, 4), 50_000, "3 clusters"),
-            Case(clusters(6, 2, 4), 50_000, "6 clusters"),
-            Case(clusters(100, 2, 5), 50_000, "100 clusters"),
-            Case(pairs(8, 5), 20_000, "4 pairs, 5-D"),
-            Case(pairs(16, 5), 20_000, "8 pairs, 5-D"),
-            Case(pairs(32, 5), 20_000, "16 pairs, 5-D"),
-        ),
-        (DEFAULT, SOFT),
-        (),
-        n_seeds=20,
-        rival_seeds=5,
-    ),
-    Table(
-        "regret",
-        "problem",
-        tuple(Case(rotated(p, 50), 50_000, f"{p.name} in 50-D") for p in (RING, BALLS)),
-        (DEFAULT, SOFT, BIC, KDE),
-        ("regret",),
-        n_seeds=3,
-        rival_seeds=1,
-    ),
-)
+    rows: Rows
+
+    def __getitem__(self, name: str) -> Values:
+        return Values(self.rows, name)
+
+    __getattr__ = __getitem__
 
 
-def tables(size: Size) -> tuple[Table, ...]:
-    """Return all tables; `tiny` keeps the first case of each, with few rows and one seed."""
-    if size == "full":
-        return FULL
-    return tuple(
-        replace(
-            table,
-            cases=tuple(replace(case, n_rows=600) for case in table.cases[:1]),
-            n_seeds=1,
-            rival_seeds=1,
-            n_samples=400,
-        )
-        for table in FULL
-    )
+def written(pattern: str, rows: Rows, none: str) -> str:
+    """A cell, or `none` where something of it is missing."""
+    try:
+        return pattern.format_map(Line(rows))
+    except Missing:
+        return none
+
+
+def table(rows: Rows, by: str | Sequence[str] | None, head: str, line: str, none: str = "") -> Table:
+    """A line for all rows that agree in `by`, or for every row; head and line are Markdown, cells parted by `` | ``."""
+    parts = [[row] for row in rows] if by is None else groups(rows, *([by] if isinstance(by, str) else by))
+    lines = [tuple(written(cell, part, none) for cell in line.split(" | ")) for part in parts]
+    return tuple(head.split(" | ")), lines
+
+
+def across(name: str, values: Iterable[Any], pattern: str, head: str = "{}") -> tuple[str, str]:
+    """Heads and cells of a column for every value of a field; in `pattern` fields are those of its rows."""
+    values = list(values)
+    cells = (pattern.replace("{", f"{{{name}[{value}].") for value in values)
+    return " | ".join(head.format(value) for value in values), " | ".join(cells)
+
+
+def markdown(table: Table) -> str:
+    """A table of the page."""
+    head, lines = table
+    if not lines:
+        return "None."
+    rule = "|".join(["---"] * len(head))
+    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in lines)])

@@ -11,7 +11,7 @@ for profile, n_examples in {"default": 200, "thorough": 20_000}.items():
     settings.register_profile(profile, derandomize=True, deadline=None, max_examples=n_examples, database=None)
 settings.load_profile("default")
 
-pytest_plugins = ["tests.perturbations"]
+pytest_plugins = ["tests.perturbations", "tests.benchmark_suites"]
 
 LIBRARIES = {
     "numpy": "array_api_compat.numpy",

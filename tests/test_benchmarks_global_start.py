@@ -1,14 +1,31 @@
-"""The benchmark of one start runs at its tiny size; what it counts, draws and aims at is checked on hand-made rows."""
+"""What the benchmark of one start counts, draws and aims at is checked on hand-made rows."""
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.global_start.chosen import designed_aims, large_aims, overfit_aims
+from benchmarks.global_start.comparison import Problem, compare, succeeds
+from benchmarks.global_start.components import components_aims, drawn
+from benchmarks.global_start.designed import DESIGNS
+from benchmarks.global_start.laws import Law, nearest
+from benchmarks.global_start.methods import ONE as ONE_START
+from benchmarks.global_start.methods import SCALED, Fitted
+from benchmarks.global_start.noise import found_centres
+from benchmarks.global_start.random_suite import (
+    FIRST,
+    SECOND,
+    configuration,
+    law_of,
+    losses_table,
+    random_aims,
+    random_table,
+)
+from benchmarks.global_start.robust import with_background
+from benchmarks.global_start.run import SUITE
 
-ROOT = Path(__file__).resolve().parent.parent
-TABLES = {"random", "designed", "separation", "noise", "large", "overfit", "components", "robust"}
+TABLES = {"random", "designed", "separation", "large", "overfit", "components", "robust"}
 
 GLOBAL, DIFFUSION, AUTO = "scoremix, global", "scoremix, diffusion", "scoremix, auto"
 ONE, TEN, GRID = "scikit-learn", "scikit-learn, 10 starts", "scikit-learn, BIC grid"
@@ -18,42 +35,10 @@ LAW = {"seed", "layout", "covariance", "k", "d", "n", "separation", "zipf", "con
 OUTCOME = {"method", "seconds", "held_out", "oracle", "success", "truth", "error"}
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory):
-    """All tables at the tiny size."""
-    folder = tmp_path_factory.mktemp("results")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        from benchmarks.global_start import run
-
-        run.main(["--size", "tiny", "--output", str(folder)])
-    return folder
-
-
-def _rows(folder, name):
-    return json.loads((folder / f"global_start_{name}.json").read_text(encoding="utf-8"))["rows"]
-
-
 @pytest.mark.slow
-def test_every_table_is_stored_with_its_provenance(stored):
-    assert {path.stem for path in stored.iterdir()} == {f"global_start_{name}" for name in TABLES}
-    for path in stored.iterdir():
-        source = json.loads(path.read_text(encoding="utf-8"))["provenance"]
-        assert source["size"] == "tiny"
-        assert source["seed_offset"] == 0
-        assert source["command"].startswith("python -m benchmarks.global_start.run")
-        assert {"date", "seeds", "commit", "python", "versions", "cpu", "cores", "system"} <= set(source)
-
-
-@pytest.mark.slow
-def test_fits_of_all_tables_end(stored):
-    for name in TABLES - {"noise"}:
-        for row in _rows(stored, name):
+def test_fits_of_all_tables_end(tiny_rows):
+    for name in TABLES:
+        for row in tiny_rows("global_start", name):
             assert row["method"] in PEERS or row["error"] is None
             assert row["method"] in PEERS or row["seconds"] > 0
 
@@ -85,15 +70,15 @@ def test_fits_of_all_tables_end(stored):
         ),
     ],
 )
-def test_rows_have_their_fields(stored, table, fields, methods):
-    rows = _rows(stored, table)
+def test_rows_have_their_fields(tiny_rows, table, fields, methods):
+    rows = tiny_rows("global_start", table)
     assert {row["method"] for row in rows} - PEERS == methods
     assert all(set(row) == fields for row in rows)
 
 
 @pytest.mark.slow
-def test_both_suites_are_drawn(stored):
-    assert {(row["suite"], row["seed"]) for row in _rows(stored, "random")} == {
+def test_both_suites_are_drawn(tiny_rows):
+    assert {(row["suite"], row["seed"]) for row in tiny_rows("global_start", "random")} == {
         ("first", 0),
         ("first", 1),
         ("second", 1000),
@@ -102,15 +87,12 @@ def test_both_suites_are_drawn(stored):
 
 
 def test_the_seeds_can_be_moved(tmp_path):
-    from benchmarks.global_start import run
-
-    run.main(["--size", "tiny", "--only", "noise", "--seed-offset", "50", "--output", str(tmp_path)])
-    assert {row["seed"] for row in _rows(tmp_path, "noise_50")} == {50}
+    SUITE.run(["--size", "tiny", "--only", "noise", "--seed-offset", "50", "--output", str(tmp_path)])
+    content = json.loads((tmp_path / "global_start_noise_50.json").read_text(encoding="utf-8"))
+    assert {row["seed"] for row in content["rows"]} == {50}
 
 
 def test_the_random_suite_is_the_same_everywhere():
-    from benchmarks.global_start.random_suite import FIRST, SECOND, configuration, law_of
-
     assert len(FIRST) == len(SECOND) == 300
     chosen = configuration(0)
     assert chosen == configuration(0)
@@ -124,10 +106,6 @@ def test_the_random_suite_is_the_same_everywhere():
 
 
 def test_means_are_as_far_apart_as_they_are_said_to_be():
-    from benchmarks.global_start.components import drawn
-    from benchmarks.global_start.laws import nearest
-    from benchmarks.global_start.random_suite import configuration, law_of
-
     for seed in range(12):
         chosen = configuration(seed)
         np.testing.assert_allclose(np.median(nearest(law_of(chosen).means)), chosen.separation)
@@ -138,8 +116,6 @@ def test_means_are_as_far_apart_as_they_are_said_to_be():
 
 
 def test_every_designed_problem_can_be_drawn():
-    from benchmarks.global_start.designed import DESIGNS
-
     assert len({design.name for design in DESIGNS}) == len(DESIGNS) >= 24
     for design in DESIGNS:
         law = design.law(0)
@@ -149,10 +125,6 @@ def test_every_designed_problem_can_be_drawn():
 
 
 def test_success_is_to_be_as_good_as_em_from_the_truth():
-    from benchmarks.global_start.comparison import Problem, compare, succeeds
-    from benchmarks.global_start.laws import Law
-    from benchmarks.global_start.methods import Fitted
-
     assert succeeds(-1.0049, -1.0)
     assert succeeds(-0.9, -1.0)
     assert not succeeds(-1.0051, -1.0)
@@ -176,7 +148,7 @@ def test_success_is_to_be_as_good_as_em_from_the_truth():
             raise ValueError("collapsed")
 
     one = Law(np.ones(1), np.zeros((1, 1)), np.full((1, 1, 1), 17.0))
-    problem = Problem({"seed": 0}, law, "full", 2_000, 2_000, 0)
+    problem = Problem(law, "full", 2_000, 0, 2_000)
     good, bad, none = compare(problem, [Known("good", law), Known("bad", one), Broken("none", law)])
     assert good["success"]
     assert good["held_out"] == good["truth"]
@@ -187,54 +159,23 @@ def test_success_is_to_be_as_good_as_em_from_the_truth():
 
 
 def test_densities_behind_a_scaler_are_in_the_units_of_the_rows():
-    from benchmarks.global_start.methods import ONE, SCALED
-
     x = np.random.default_rng(0).normal(size=(500, 2)) * [1.0, 100.0] + 7.0
-    fits = [method.prepare(x, 1, "full", 0)() for method in (ONE, SCALED)]
+    fits = [method.prepare(x, 1, "full", 0)() for method in (ONE_START, SCALED)]
     np.testing.assert_allclose(*(fit.log_density(x) for fit in fits), rtol=1e-4)
     assert (fits[1].predict(x) == 0).all()
 
 
 def test_centres_are_found_within_the_radius():
-    from benchmarks.global_start.noise import found_centres
-
     truth = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
     assert found_centres(np.array([[0.9, 0.0], [0.8, 0.0], [0.0, 6.1]]), truth, 1.0) == 1
 
 
 def test_background_has_no_component():
-    from benchmarks.global_start.robust import with_background
-
     x, labels = np.random.default_rng(0).normal(size=(200, 3)), np.zeros(200, dtype=np.intp)
     spoilt, marked = with_background(0.05)(x, labels, 0)
     assert (marked == -1).sum() == 10
     np.testing.assert_array_equal(spoilt[marked == 0], x[marked == 0])
     assert (labels == 0).all()
-
-
-@pytest.mark.slow
-def test_figures_and_tables_come_from_the_stored_results(stored, tmp_path):
-    from benchmarks.global_start import draw
-
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n", encoding="utf-8")
-    for _ in range(2):
-        draw.main(["--results", str(stored), "--output", str(tmp_path), "--page", str(page)])
-    text = page.read_text(encoding="utf-8")
-    figures = list(tmp_path.glob("global_start_*.png"))
-    assert {figure.stem for figure in figures} == {f"global_start_{n}" for n in ("random", "difference", "separation")}
-    assert all(figure.stat().st_size > 5000 for figure in figures)
-    assert text.startswith("before\n")
-    assert text.endswith("after\n")
-    assert "old" not in text.split()
-    assert text.count("<!-- benchmark -->") == 1
-    for figure in figures:
-        assert f"(figures/{figure.name})" in text
-
-
-def test_page_has_a_place_for_the_tables():
-    text = (ROOT / "docs" / "global_start_benchmarks.md").read_text(encoding="utf-8")
-    assert text.count("<!-- benchmark -->") == text.count("<!-- /benchmark -->") == 1
 
 
 def _fit(method, seconds, held_out, seed=0, success=True, **fields):
@@ -244,8 +185,6 @@ def _fit(method, seconds, held_out, seed=0, success=True, **fields):
 
 
 def test_losses_are_listed_as_well_as_wins():
-    from benchmarks.global_start.tables import losses_table, random_table
-
     rows = [_fit(GLOBAL, 1.0, value, seed) for seed, value in enumerate((-1.0, -1.003, -1.001))]
     rows += [_fit(GLOBAL, None, None, 3, success=False)]
     rows += [_fit(method, seconds, -1.0, seed) for seed in range(4) for method, seconds in ((ONE, 2.0), (TEN, 20.0))]
@@ -261,8 +200,6 @@ def _held(aims):
 
 
 def test_misses_of_the_random_suite_are_found():
-    from benchmarks.global_start.targets import random_aims
-
     rivals = [_fit(ONE, 1.0, -1.0), _fit(TEN, 10.0, -1.0)]
     assert _held(random_aims([_fit(GLOBAL, 1.2, -1.0), *rivals])) == [True] * 4
     assert _held(random_aims([_fit(GLOBAL, 1.6, -1.0), *rivals])) == [True, True, True, False]
@@ -272,19 +209,15 @@ def test_misses_of_the_random_suite_are_found():
 
 
 def test_misses_of_the_other_tables_are_found():
-    from benchmarks.global_start import targets
-
     pair = [_fit(GLOBAL, 1.1, -1.0), _fit(ONE, 1.0, -1.0)]
-    assert _held(targets.large_aims(pair)) == [False]
-    assert _held(targets.overfit_aims([*pair, _fit(TEN, 9.0, -0.9)])) == [False, True]
-    assert _held(targets.overfit_aims([*pair, _fit(TEN, 9.0, -1.1)])) == [True, True]
+    assert _held(large_aims(pair)) == [False]
+    assert _held(overfit_aims([*pair, _fit(TEN, 9.0, -0.9)])) == [False, True]
+    assert _held(overfit_aims([*pair, _fit(TEN, 9.0, -1.1)])) == [True, True]
     both = [_fit(GLOBAL, 1.0, -1.0), _fit(DIFFUSION, 3.5, -2.0, success=False)]
-    assert _held(targets.designed_aims(both)) == [False, False]
+    assert _held(designed_aims(both)) == [False, False]
 
 
 def test_misses_of_the_numbers_of_components_are_found():
-    from benchmarks.global_start.targets import components_aims
-
     def rows(found, faithful, held_out, seconds):
         cases = (("separated", AUTO, found), ("separated", GRID, 3), ("Old Faithful", AUTO, faithful))
         return [
@@ -295,13 +228,3 @@ def test_misses_of_the_numbers_of_components_are_found():
 
     assert _held(components_aims(rows(3, 2, -1.0, 1.0))) == [True] * 4
     assert _held(components_aims(rows(4, 3, -1.02, 6.0))) == [False] * 4
-
-
-@pytest.mark.slow
-def test_targets_reads_stored_results(stored, capsys):
-    from benchmarks.global_start import targets
-
-    targets.main(["--results", str(stored)])
-    printed = capsys.readouterr().out
-    assert "second suite: success at least 98 %" in printed
-    assert "no results" not in printed

@@ -12,35 +12,21 @@ from scoremix.arrays import Floats
 from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 
-KINDS = ("full", "tied", "diag", "spherical")
-
-SAMPLE = 2_000
-"""Rows that the covariances of a start are made of."""
-
 
 @dataclass(frozen=True)
 class Law:
-    """A mixture of k Gaussians with equal weights and one root per covariance.
+    """A mixture of k Gaussians with equal weights: rows are ``mean + root z``, means (k, d), roots (k, d, d).
 
-    Attributes
-    ----------
-    name : str
-    means : ndarray of shape (k, d)
-    roots : ndarray of shape (k, d, d)
-        Rows are ``mean + root z``.
-    blur : float
-        By how much the means of the start are off, in units of `roots`.
-    seed : int
+    The means of the start are off by `blur`, in units of the roots.
     """
 
-    name: str
     means: Floats
     roots: Floats
     blur: float
     seed: int
 
     def sample(self, n: int) -> Floats:
-        """Draw rows."""
+        """Draw rows (n, d)."""
         rng = np.random.default_rng([self.seed, 1])
         labels, x = rng.integers(len(self.means), size=n), rng.standard_normal((n, self.means.shape[1]))
         for k, (mean, root) in enumerate(zip(self.means, self.roots, strict=True)):
@@ -67,8 +53,7 @@ def clusters(k: int, d: int, seed: int = 0, distance: float = 4.0, blur: float =
     """Clusters whose neighbours are about `distance` standard deviations apart, in any dimension."""
     rng = np.random.default_rng([seed, 0])
     means = rng.standard_normal((k, d)) * distance * k ** (1 / d) / np.sqrt(2 * d)
-    roots = np.eye(d) + 0.3 * rng.standard_normal((k, d, d)) / np.sqrt(d)
-    return Law(f"{k} clusters in {d}-D", means, roots, blur, seed)
+    return Law(means, np.eye(d) + 0.3 * rng.standard_normal((k, d, d)) / np.sqrt(d), blur, seed)
 
 
 def far_apart(k: int, d: int, seed: int = 0, distance: float = 1e4) -> Law:
@@ -77,8 +62,7 @@ def far_apart(k: int, d: int, seed: int = 0, distance: float = 1e4) -> Law:
     axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
     pair = np.arange(k) // 2
     place = distance * (1 + pair[:, None] // d) * axes[pair % d]
-    means = place + 2 * near.means / np.linalg.norm(near.means, axis=1)[:, None]
-    return Law(f"means {distance:g} apart", means, near.roots, 0.3, seed)
+    return Law(place + 2 * near.means / np.linalg.norm(near.means, axis=1)[:, None], near.roots, 0.3, seed)
 
 
 def conditioned(k: int, d: int, seed: int = 0, condition: float = 1e6, shared: bool = False) -> Law:
@@ -86,9 +70,4 @@ def conditioned(k: int, d: int, seed: int = 0, condition: float = 1e6, shared: b
     rng = np.random.default_rng([seed, 4])
     axes = np.linalg.qr(rng.standard_normal((1 if shared else k, d, d)))[0]
     roots = np.broadcast_to(axes * np.geomspace(1, condition**-0.5, d), (k, d, d))
-    return Law(f"condition {condition:g}", rng.standard_normal((k, d)), roots, 0.1, seed)
-
-
-def overlapping(seed: int) -> Law:
-    """Clusters that overlap so much that EM is slow."""
-    return clusters(4, 2, seed, distance=1.5, blur=1.0)
+    return Law(rng.standard_normal((k, d)), roots, 0.1, seed)

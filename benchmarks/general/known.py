@@ -5,17 +5,24 @@ points of the truth, the same for all methods, so that differences have standard
 maximum likelihood: EM that starts at the truth.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from benchmarks.run import Row, cpu_seconds
-from benchmarks.tables import Size
+from benchmarks.clock import cpu_seconds
+from benchmarks.drawing import GREY, MUSTARD, RED, SAND, legend, names_down, panels
+from benchmarks.frame import Benchmark, Size
+from benchmarks.methods import Score
+from benchmarks.metrics import widest_axes
+from benchmarks.tables import Row, Rows, Table, across, extended, groups, of, table, values_of
 from scoremix import DiffusionMixture, GaussianMixture
 from scoremix.arrays import Floats
-from scoremix.evaluation import histogram_total_variation, make_gaussian_mixture, total_variation
+from scoremix.evaluation import histogram_total_variation, make_gaussian_mixture
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
+from scoremix.evaluation.truth import Truth
 from scoremix.learning.regression.corrections import FOLDS, fit_residual
 from scoremix.learning.regression.scores import RegressionSettings
 from scoremix.models.covariance.full import Full
@@ -25,10 +32,12 @@ from scoremix.samples.source import ArraySource
 BASE, CORRECTED, LIMIT = "mixture", "corrected", "maximum likelihood from the truth"
 HALF, DOUBLE = "half of k", "twice k"
 PAPER, SOFT = "cells alone, as published", "cells alone, soft"
-CELLS = {"hard": PAPER, "soft": SOFT}
 HALF_CORRECTED, DOUBLE_CORRECTED = "half of k, corrected", "twice k, corrected"
 
-Score = Callable[[Floats, float], Floats]
+LEAST = 5e-5
+"""Nats that a correction may lose at any time."""
+
+DARK, LIGHT = "#0b3c5d", "#4fa3c7"
 
 
 @dataclass(frozen=True)
@@ -50,16 +59,20 @@ class Case:
         """Free parameters of the mixture."""
         return self.k * (self.d + 1) * (self.d + 2) // 2 - 1
 
+    def fields(self) -> Row:
+        """What rows tell of it, and what its parameters cost."""
+        cost = self.parameters / (2 * self.n)
+        return {"problem": self.name, "d": self.d, "k": self.k, "n": self.n, "parameters_over_2n": cost}
+
     def truth(self, seed: int) -> GaussianMixtureTruth:
         """At separation 0 all means are the same."""
-        law = make_gaussian_mixture(
-            self.k, self.d, self.separation or 1.0, "full", condition=self.condition, random_state=seed
-        )
+        chosen = {"condition": self.condition, "random_state": seed}
+        law = make_gaussian_mixture(self.k, self.d, self.separation or 1.0, "full", **chosen)
         means = law.means if self.separation else np.zeros_like(law.means)
         return GaussianMixtureTruth(law.weights, means, law.variances, law.axes, None)
 
 
-CASES = (
+LIST = (
     Case(2, 4, 3, 10),
     Case(5, 5, 3, 10),
     Case(8, 8, 3, 10),
@@ -72,14 +85,22 @@ CASES = (
     Case(50, 2, 0, 10, 20_000),
     Case(50, 4, 6, 100, 20_000),
 )
+TINY = Case(2, 2, 3, 10, 600)
+CASES = {case.name: case for case in (*LIST, TINY)}
 
 
-def errors(scores: Sequence[Score], truth: GaussianMixtureTruth, sigmas: Floats, n: int, seed: int) -> Floats:
-    """Girsanov's bound at every one of n points, shape (scores, n)."""
-    rng = np.random.default_rng([seed, 1])
-    steps = -np.diff(np.append(sigmas, 0.0) ** 2) / 2
+def drawn(truth: Truth, n: int, seed: int) -> Floats:
+    """The rows that are learnt from."""
+    return truth.sample(n, np.random.default_rng([seed, 0]))
+
+
+def errors(
+    scores: Sequence[Score], truth: Truth, sigmas: Floats, n: int, seed: int, last: float | None = 0.0
+) -> Floats:
+    """Girsanov's bound at every one of n points, shape (scores, n), from level to level down to the `last`."""
+    rng, levels = np.random.default_rng([seed, 1]), sigmas if last is None else np.append(sigmas, last)
     total = np.zeros((len(scores), n))
-    for sigma, step in zip(sigmas.tolist(), steps.tolist(), strict=True):
+    for sigma, step in zip(levels[:-1].tolist(), (-np.diff(levels**2) / 2).tolist(), strict=True):
         y = truth.sample(n, rng)
         y = y + sigma * rng.standard_normal(y.shape)
         exact = truth.score(y, sigma)
@@ -89,15 +110,8 @@ def errors(scores: Sequence[Score], truth: GaussianMixtureTruth, sigmas: Floats,
 
 def cells_alone(x: Floats, sigmas: Floats, gates: str, seed: int) -> DiffusionMixture:
     """The published algorithm, k not told, at the levels of the others."""
-    model = DiffusionMixture(
-        "general",
-        correction_of="nothing",
-        gates=gates,
-        n_levels=len(sigmas),
-        sigma_min=float(sigmas[-1]),
-        sigma_max=float(sigmas[0]),
-        random_state=seed,
-    )
+    levels = {"n_levels": len(sigmas), "sigma_min": float(sigmas[-1]), "sigma_max": float(sigmas[0])}
+    model = DiffusionMixture("general", correction_of="nothing", gates=gates, random_state=seed, **levels)
     return model.fit(x)
 
 
@@ -116,43 +130,37 @@ def mixture_score(model: GaussianMixture) -> Score:
 
 def from_truth(truth: GaussianMixtureTruth, x: Floats) -> GaussianMixture:
     """Maximum likelihood: EM from the truth until it stands."""
-    model = GaussianMixture(
-        len(truth.weights),
-        weights_init=truth.weights,
-        means_init=truth.means,
-        precisions_init=np.linalg.inv(truth.covariances),
-        reg_covar=0.0,
-        tol=1e-7,
-        max_iter=300,
-    )
-    return model.fit(x)
+    start = {"weights_init": truth.weights, "means_init": truth.means}
+    start["precisions_init"] = np.linalg.inv(truth.covariances)
+    return GaussianMixture(len(truth.weights), **start, reg_covar=0.0, tol=1e-7, max_iter=300).fit(x)
 
 
-def distance(truth: GaussianMixtureTruth, drawn: Floats, n: int, seed: int) -> tuple[float, float]:
+def distance(truth: Truth, found: Floats, seed: int) -> dict[str, float]:
     """Excess of the two-sample histogram TV, above three dimensions in the plane of the widest axes; its error."""
-    axes = np.eye(truth.n_features)
-    if truth.n_features > 3:
-        axes = np.linalg.eigh(truth.cov).eigenvectors[:, -2:]
-    found = histogram_total_variation(truth.sample(n, np.random.default_rng([seed, 2])) @ axes, drawn @ axes)
-    return found.excess, found.standard_error
+    axes, rng = widest_axes(truth), np.random.default_rng([seed, 2])
+    excess = histogram_total_variation(truth.sample(len(found), rng) @ axes, found @ axes)
+    return {"tv_excess": excess.excess, "tv_error": excess.standard_error}
 
 
-def known(size: Size) -> Iterator[Row]:
-    """General mixtures: the default mode, wrong numbers of components, the published algorithm, and the limit."""
-    tiny = size == "tiny"
-    for case in (Case(2, 2, 3, 10, 600),) if tiny else CASES:
-        for seed in range(1 if tiny or case.d > 4 else 2):
-            yield from one_case(case, seed, 500 if tiny else 5_000 if case.d > 10 else 20_000)
+def standard_error(values: Floats) -> float:
+    """Of the mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def one_case(case: Case, seed: int, n_points: int) -> Iterator[Row]:
-    """All methods on one draw of one law."""
+def corrected_levels(model: DiffusionMixture) -> int:
+    """Levels on which polynomials correct the mixture."""
+    return sum(int(degrees.max() >= 0) for degrees in model.degrees_)
+
+
+def known(problem: str, seed: int, points: int) -> Iterator[Row]:
+    """One draw of a law: the default mode, wrong numbers of components, the published algorithm, and the limit."""
+    case = CASES[problem]
     truth = case.truth(seed)
-    x = truth.sample(case.n, np.random.default_rng([seed, 0]))
+    x = drawn(truth, case.n, seed)
     model, seconds = cpu_seconds(lambda: DiffusionMixture("general", random_state=seed).fit(x))
-    sigmas, crude = model.noise_levels_, model.to_mixture()
+    sigmas, crude = model.noise_levels_, model.to_mixture().set_params(random_state=seed)
     scores: dict[str, Score] = {BASE: mixture_score(crude), CORRECTED: model.ladder_.score}
-    drawn = {BASE: np.asarray(crude.sample(case.n)[0]), CORRECTED: model.sample(case.n, random_state=seed)}
+    samples = {BASE: np.asarray(crude.sample(case.n)[0]), CORRECTED: model.sample(case.n, random_state=seed)}
     times, numbers = {CORRECTED: seconds}, {BASE: crude.n_components_, CORRECTED: crude.n_components_}
     exact, times[LIMIT] = cpu_seconds(lambda: from_truth(truth, x))
     scores[LIMIT], numbers[LIMIT] = mixture_score(exact), case.k
@@ -162,168 +170,142 @@ def one_case(case: Case, seed: int, n_points: int) -> Iterator[Row]:
         scores |= {plain: mixture_score(wrong), better: fitted}
         times[better] = times[plain] + more
         numbers |= {plain: k, better: k}
-    for gates, name in CELLS.items() if case.d <= 3 else ():
+    for gates, name in (("hard", PAPER), ("soft", SOFT)) if case.d <= 3 else ():
         cells, times[name] = cpu_seconds(lambda gates=gates: cells_alone(x, sigmas, gates, seed))
         scores[name], numbers[name] = cells.ladder_.score, cells.n_cells_
-        drawn[name] = cells.sample(case.n, random_state=seed)
-    found = dict(zip(scores, errors(list(scores.values()), truth, sigmas, n_points, seed), strict=True))
+        samples[name] = cells.sample(case.n, random_state=seed)
+    points = min(points, 5_000) if case.d > 10 else points
+    found = dict(zip(scores, errors(list(scores.values()), truth, sigmas, points, seed), strict=True))
     for method, values in found.items():
-        excess = found[BASE] - values
-        tv, tv_error = distance(truth, drawn[method], case.n, seed) if method in drawn else (None, None)
-        yield {
-            "problem": case.name,
-            "d": case.d,
-            "k": case.k,
-            "n": case.n,
-            "seed": seed,
-            "method": method,
-            "k_found": numbers.get(method),
-            "kl": float(values.mean()),
-            "kl_error": _error(values),
-            "gain": float(excess.mean()),
-            "gain_error": _error(excess),
-            "tv_excess": tv,
-            "tv_error": tv_error,
-            "parameters_over_2n": case.parameters / (2 * case.n),
-            "corrected_levels": sum(int(q.max() >= 0) for q in model.degrees_) if method == CORRECTED else None,
-            "seconds": times.get(method),
-        }
+        gain, row = found[BASE] - values, {"method": method, "k_found": numbers.get(method), **case.fields()}
+        row |= {"kl": float(values.mean()), "kl_error": standard_error(values)}
+        row |= {"gain": float(gain.mean()), "gain_error": standard_error(gain), "tv_excess": None, "tv_error": None}
+        row |= distance(truth, samples[method], seed) if method in samples else {}
+        row["corrected_levels"] = corrected_levels(model) if method == CORRECTED else None
+        yield row | {"seconds": times.get(method)}
 
 
-def random(size: Size) -> Iterator[Row]:
-    """Forty random problems: is the correction ever worse than the mixture?"""
-    tiny = size == "tiny"
-    for seed in range(2 if tiny else 40):
-        rng = np.random.default_rng([seed, 5])
-        d = int(np.round(np.exp(rng.uniform(np.log(2), np.log(12)))))
-        case = Case(
-            d,
-            int(rng.integers(2, 13)),
-            float(np.round(rng.uniform(0, 6), 1)),
-            float(10.0 ** np.round(rng.uniform(0, 4), 1)),
-            500 if tiny else int(rng.choice([5_000, 20_000, 50_000])),
-        )
-        truth = case.truth(seed)
-        x = truth.sample(case.n, np.random.default_rng([seed, 0]))
-        model, seconds = cpu_seconds(lambda x=x, seed=seed: DiffusionMixture("general", random_state=seed).fit(x))
-        crude = model.to_mixture()
-        scores: tuple[Score, ...] = mixture_score(crude), model.ladder_.score
-        plain, better = errors(scores, truth, model.noise_levels_, 500 if tiny else 10_000, seed)
-        yield {
-            "problem": case.name,
-            "d": d,
-            "k": case.k,
-            "n": case.n,
-            "seed": seed,
-            "k_found": crude.n_components_,
-            "kl": float(better.mean()),
-            "kl_mixture": float(plain.mean()),
-            "gain": float((plain - better).mean()),
-            "gain_error": _error(plain - better),
-            "corrected_levels": sum(int(q.max() >= 0) for q in model.degrees_),
-            "parameters_over_2n": case.parameters / (2 * case.n),
-            "seconds": seconds,
-        }
+def random(seed: int, n: int | None, points: int) -> Iterator[Row]:
+    """A random problem: is the correction ever worse than the mixture?"""
+    rng = np.random.default_rng([seed, 5])
+    d, k = int(np.round(np.exp(rng.uniform(np.log(2), np.log(12))))), int(rng.integers(2, 13))
+    separation, condition = float(np.round(rng.uniform(0, 6), 1)), float(10.0 ** np.round(rng.uniform(0, 4), 1))
+    case = Case(d, k, separation, condition, n or int(rng.choice([5_000, 20_000, 50_000])))
+    truth = case.truth(seed)
+    x = drawn(truth, case.n, seed)
+    model, seconds = cpu_seconds(lambda: DiffusionMixture("general", random_state=seed).fit(x))
+    crude = model.to_mixture()
+    plain, better = errors((mixture_score(crude), model.ladder_.score), truth, model.noise_levels_, points, seed)
+    row = {"k_found": crude.n_components_, "kl": float(better.mean()), "kl_mixture": float(plain.mean())}
+    row |= {"gain": float((plain - better).mean()), "gain_error": standard_error(plain - better)}
+    yield case.fields() | row | {"corrected_levels": corrected_levels(model), "seconds": seconds}
 
 
-@dataclass(frozen=True)
-class Law:
-    """A density with its sampler, as the distance asks for them."""
-
-    sample: Callable[[int, np.random.Generator], Floats]
-    log_density: Callable[[Floats], Floats]
-
-
-def overlap(size: Size) -> Iterator[Row]:
-    """Two components half a standard deviation or one apart, of different covariances."""
-    tiny = size == "tiny"
-    n = 600 if tiny else 100_000
-    for d in (2,) if tiny else (2, 5):
-        for separation in (0.5,) if tiny else (0.5, 1.0):
-            for seed in range(1 if tiny else 3):
-                truth = Case(d, 2, separation, 10, n).truth(seed)
-                x = truth.sample(n, np.random.default_rng([seed, 0]))
-                model, seconds = cpu_seconds(lambda x=x, s=seed: DiffusionMixture("general", random_state=s).fit(x))
-                crude, exact = model.to_mixture(), from_truth(truth, x)
-                laws = {
-                    BASE: _law(crude),
-                    CORRECTED: Law(
-                        lambda m, rng, f=model: f.sample(m, random_state=int(rng.integers(2**31))), model.score_samples
-                    ),
-                    LIMIT: _law(exact),
-                }
-                for method, law in laws.items():
-                    found = total_variation(truth, law, 500 if tiny else 40_000, np.random.default_rng([seed, 3]))
-                    yield {
-                        "d": d,
-                        "separation": separation,
-                        "n": n,
-                        "seed": seed,
-                        "method": method,
-                        "k_found": crude.n_components_ if method != LIMIT else 2,
-                        "tv": found.value,
-                        "tv_error": found.standard_error,
-                        "seconds": seconds,
-                    }
+def known_figure(rows: Rows) -> Figure:
+    """KL bound over that of maximum likelihood, for eleven general mixtures"""
+    names = values_of(rows, "problem")
+    colours = {PAPER: GREY, SOFT: MUSTARD, HALF_CORRECTED: RED, DOUBLE_CORRECTED: SAND, BASE: DARK, CORRECTED: LIGHT}
+    figure, (panel,) = panels(1, 9, 4.8)
+    limits = {group[0]["problem"]: fmean(r["kl"] for r in group) for group in groups(of(rows, method=LIMIT), "problem")}
+    for method, colour in colours.items():
+        here = groups(of(rows, method=method), "problem")
+        ratios = [fmean(row["kl"] for row in group) / limits[group[0]["problem"]] for group in here]
+        at = [names.index(group[0]["problem"]) for group in here]
+        if at:
+            size = 10 if method == BASE else 6
+            panel.plot(ratios, at, "o", ms=size, alpha=0.85, color=colour, label=method)
+    panel.axvline(1, color="0.5", lw=0.8)
+    panel.set(xscale="log", xlabel="KL bound over that of maximum likelihood from the truth")
+    names_down(panel, names)
+    legend(figure, panel, ncols=3)
+    return figure
 
 
-def _law(model: GaussianMixture) -> Law:
-    matrices = np.asarray(model.covariances_)
-    variances, axes = np.linalg.eigh(matrices)
-    closed = GaussianMixtureTruth(np.asarray(model.weights_), np.asarray(model.means_), variances, axes, None)
-    return Law(closed.sample, closed.log_density)
+def random_figure(rows: Rows) -> Figure:
+    """KL bound on forty random problems, and what corrections add to it; dashed: what they may add"""
+    figure, axes = panels(2, 9.5, 3.9)
+    cost = [row["parameters_over_2n"] for row in rows]
+    ends = [min(cost) / 1.5, 1.5 * max(cost)]
+    axes[0].plot(ends, ends, color="0.5", lw=0.8)
+    axes[0].plot(cost, [row["kl"] for row in rows], "o", ms=5, alpha=0.7, color=LIGHT)
+    axes[0].set(xscale="log", yscale="log", xlabel="parameters / 2n", ylabel="KL bound")
+    added = sorted((-1e4 * row["gain"], 2e4 * row["gain_error"]) for row in rows)
+    axes[1].axhline(1e4 * LEAST, color="0.5", lw=0.8, ls="--")
+    values, twice = zip(*added, strict=True)
+    axes[1].errorbar(range(1, len(added) + 1), values, yerr=twice, fmt="o", ms=4, color=LIGHT)
+    axes[1].set(xlabel="problems, sorted", ylabel="KL bound added by corrections, 10⁻⁴ nats")
+    return figure
 
 
-def flat(size: Size) -> Iterator[Row]:
-    """Components in planes, and data in a plane: where learning stops, and the error of the scores down to there."""
-    tiny = size == "tiny"
-    d, k, n = (3, 2, 600) if tiny else (5, 3, 20_000)
-    for problem in ("one component in a plane", "all components in planes", "data in a plane"):
-        for seed in range(1 if tiny else 3):
-            truth = in_planes(problem, d, k, seed)
-            x = truth.sample(n, np.random.default_rng([seed, 0]))
-            row: Row = {"problem": problem, "d": d, "n": n, "seed": seed, "k": k}
-            row["narrowest"] = float(np.sqrt(truth.variances[truth.variances > GONE].min()))
-            try:
-                model = DiffusionMixture("general", random_state=seed).fit(x)
-            except ValueError as error:
-                yield row | {"k_found": None, "floor": None, "kl": None, "finite": False, "error": str(error)}
-                continue
-            values = _above_floor(model.ladder_.score, truth, model.noise_levels_, 500 if tiny else 10_000, seed)
-            yield row | {
-                "k_found": model.n_cells_,
-                "floor": model.noise_floor_,
-                "kl": float(values.mean()),
-                "finite": bool(np.isfinite(model.sample(1000, random_state=0)).all()),
-                "error": None,
-            }
+METHODS = (BASE, CORRECTED, HALF, HALF_CORRECTED, DOUBLE, DOUBLE_CORRECTED, PAPER, SOFT)
+ALONE = {PAPER: "cells alone", SOFT: "soft cells alone"}
 
 
-GONE = 1e-200
-"""A variance in place of 0: the truth is asked for its score at noisy points only."""
+def known_table(rows: Rows) -> Table:
+    """KL bound in units of 10⁻⁴ nats, mean over seeds."""
+
+    def ratio(here: Rows) -> float:
+        mine, limit = (fmean(row["kl"] for row in of(here, method=m)) for m in (CORRECTED, LIMIT))
+        return mine / limit
+
+    heads, cells = across("method", [m for m in METHODS if of(rows, method=m)], "{kl.e4.mean:.1f}")
+    line = f"{{method[{LIMIT}].kl.e4.mean:.1f}} | {{parameters_over_2n.e4:.1f}} | {{ratio:.2f}}"
+    head = f"problem | {heads} | limit | parameters / 2n | corrected over limit"
+    return table(extended(rows, "problem", ratio=ratio), "problem", head, f"{{problem}} | {cells} | {line}")
 
 
-def in_planes(problem: str, d: int, k: int, seed: int) -> GaussianMixtureTruth:
-    """A law of which one component, all, or all in the same plane have no width beyond two directions."""
-    law = make_gaussian_mixture(k, d, 4.0, "full", condition=10, random_state=seed)
-    assert law.axes is not None
-    variances, axes, means = np.array(law.variances), law.axes, law.means
-    variances[: 1 if problem.startswith("one") else k, 2:] = GONE
-    if problem.startswith("data"):
-        axes = np.broadcast_to(axes[0], (k, d, d))
-        means = means @ axes[0][:, :2] @ axes[0][:, :2].T
-    return GaussianMixtureTruth(law.weights, means, variances, axes, None)
+def distance_table(rows: Rows) -> Table:
+    """Samples, numbers of components and CPU seconds."""
+
+    def levels(here: Rows) -> str:
+        return "/".join(str(row["corrected_levels"]) for row in of(here, method=CORRECTED))
+
+    alone = {method: name for method, name in ALONE.items() if of(rows, method=method)}
+    _, samples = across("method", (BASE, CORRECTED, *alone), "{tv_excess.mean:+.4f} ± {tv_error.mean:.4f}")
+    _, times = across("method", (CORRECTED, *alone), "{seconds.median:.1f}")
+    head = " | ".join(["problem | k found | TV excess, mixture | model", *alone.values(), "levels corrected"])
+    head = " | ".join([head, "seconds, model", *(f"seconds, {name}" for name in alone.values())])
+    line = f"{{problem}} | {{method[{CORRECTED}].k_found.each}} | {samples} | {{levels}} | {times}"
+    return table(extended(rows, "problem", levels=levels), "problem", head, line)
 
 
-def _above_floor(score: Score, truth: GaussianMixtureTruth, sigmas: Floats, n: int, seed: int) -> Floats:
-    """Girsanov's bound down to the lowest level: below it nothing is learnt, and the last step is left out."""
-    rng, total = np.random.default_rng([seed, 1]), np.zeros(n)
-    for sigma, step in zip(sigmas[:-1].tolist(), (-np.diff(sigmas**2) / 2).tolist(), strict=True):
-        y = truth.sample(n, rng)
-        y = y + sigma * rng.standard_normal(y.shape)
-        total += step * np.sum((score(y, sigma) - truth.score(y, sigma)) ** 2, axis=1)
-    return total
+def random_table(rows: Rows) -> Table:
+    """Forty random problems."""
+    acted = [row for row in rows if row["corrected_levels"] > 0]
+    lost = [row["gain"] for row in acted if row["gain"] < 0]
+    beyond = [row for row in rows if -row["gain"] > max(2 * row["gain_error"], LEAST)]
+    head = (
+        "problems | corrected | largest gain, 10⁻⁴ nats | some loss | largest loss, 10⁻⁴ nats | "
+        "beyond max(2 standard errors, 5·10⁻⁵) | median KL over parameters / 2n"
+    )
+    ratio = median(row["kl"] / row["parameters_over_2n"] for row in rows)
+    gains = (1e4 * max(row["gain"] for row in rows), len(lost), 1e4 * max((-gain for gain in lost), default=0))
+    line = "{} | {} | {:.1f} | {} | {:.2f} | {} | {:.2f}".format(len(rows), len(acted), *gains, len(beyond), ratio)
+    return tuple(head.split(" | ")), [tuple(line.split(" | "))]
 
 
-def _error(values: Floats) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+def worst_table(rows: Rows) -> Table:
+    """The six farthest from the limit, KL bound in units of 10⁻⁴ nats."""
+    rows = [row | {"ratio": row["kl"] / row["parameters_over_2n"]} for row in rows]
+    head = (
+        "seed | problem | rows | k found | mixture | corrected | parameters / 2n | corrected over it | levels corrected"
+    )
+    line = "{seed} | {problem} | {n:,} | {k_found} | {kl_mixture.e4:.1f} | {kl.e4:.1f} | {parameters_over_2n.e4:.1f}"
+    worst = sorted(rows, key=lambda row: -row["ratio"])[:6]
+    return table(worst, None, head, f"{line} | {{ratio:.2f}} | {{corrected_levels}}")
+
+
+KNOWN = Benchmark(
+    known,
+    Size([{"problem": c.name, "seed": seed} for c in LIST for seed in range(1 if c.d > 4 else 2)], points=20_000),
+    Size([{"problem": TINY.name, "seed": 0}], points=500),
+    [known_table, distance_table],
+    {"known": known_figure},
+)
+RANDOM = Benchmark(
+    random,
+    Size([{"seed": seed} for seed in range(40)], n=None, points=10_000),
+    Size([{"seed": seed} for seed in range(2)], n=500, points=500),
+    [random_table, worst_table],
+    {"random": random_figure},
+)

@@ -9,11 +9,10 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 
-from benchmarks.methods.kernels import FittedKernels
+from benchmarks.methods import KINDS, Score, closed_form, kernel_score
 from scoremix.arrays import Floats
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
 
-KINDS = ("full", "tied", "diag", "spherical")
 FOLDS, BANDWIDTHS = 5, 15
 
 NPEB_ROWS, NPEB_ATOMS = 2000, 400
@@ -42,18 +41,7 @@ def best_of_grid(x: Floats, most: int, seed: int, patience: int = 5) -> tuple[Ga
     return best, closed_form(best)
 
 
-def closed_form(model: GaussianMixture) -> GaussianMixtureTruth:
-    """A fitted mixture of any shape."""
-    k, d = model.means_.shape
-    if model.covariance_type in ("full", "tied"):
-        matrices = np.broadcast_to(model.covariances_, (k, d, d))
-        variances, axes = np.linalg.eigh(matrices)
-        return GaussianMixtureTruth(model.weights_, model.means_, variances, axes, None)
-    variances = model.covariances_ if model.covariance_type == "diag" else model.covariances_[:, None]
-    return GaussianMixtureTruth(model.weights_, model.means_, np.broadcast_to(variances, (k, d)), None, None)
-
-
-def kernels(x: Floats, seed: int) -> tuple[KernelDensity, FittedKernels]:
+def kernels(x: Floats, seed: int) -> tuple[KernelDensity, Score]:
     """A kernel density whose bandwidth was chosen by the likelihood of five folds of at most 5,000 rows."""
     n, d = x.shape
     rows = x[np.random.default_rng(seed).permutation(n)[:5000]]
@@ -67,7 +55,7 @@ def kernels(x: Floats, seed: int) -> tuple[KernelDensity, FittedKernels]:
     ]
     bandwidth = float(bandwidths[np.argmax(gains)]) * (n / len(rows)) ** (-1 / (d + 4))
     kde = KernelDensity(bandwidth=bandwidth, rtol=1e-6).fit(x)
-    return kde, FittedKernels(x, bandwidth, 0.0, lambda m, rng: kde.sample(m, int(rng.integers(2**31))))
+    return kde, kernel_score(x, bandwidth)
 
 
 def npeb(x: Floats, seed: int, rows: int = NPEB_ROWS, atoms: int = NPEB_ATOMS) -> Callable[[Floats], Floats]:

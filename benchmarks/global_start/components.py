@@ -1,6 +1,7 @@
 """How many components are found, on drawn problems and on real data, against a grid of BIC."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from importlib.resources import files
 
 import numpy as np
@@ -8,23 +9,28 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.global_start.comparison import mean_log_density, n_held_out, timed
+from benchmarks.frame import Benchmark, Size
+from benchmarks.global_start.comparison import FEW, HELD_OUT, mean_log_density, timed
+from benchmarks.global_start.counts import difference, differences, key, share, total_seconds
 from benchmarks.global_start.laws import Law, all_apart, equal, zipf
-from benchmarks.global_start.methods import AUTO, GRID, Method
-from benchmarks.global_start.random_suite import KINDS
-from benchmarks.run import Row
-from benchmarks.tables import Size
+from benchmarks.global_start.methods import AUTO, GRID
+from benchmarks.global_start.random_suite import KINDS, time_aim
+from benchmarks.methods import Method
+from benchmarks.tables import Row, Rows, Table, extended, of, table
+from benchmarks.targets import Aim, at_least
 from scoremix.arrays import Floats
 
-METHODS: tuple[Method, ...] = (AUTO, GRID)
-
-SEPARATED, HARDER = range(40), range(100, 124)
+SEPARATIONS = {"separated": (5.0, 7.0), "harder": (3.0, 5.0)}
+SEEDS = {"separated": range(40), "harder": range(100, 124)}
 LARGEST_GRID, LARGEST_REAL_GRID = 40, 10
 
 ROWS_PER_PARAMETER = 8
 """Of the smallest component, where covariances are full: with fewer rows BIC itself prefers fewer components."""
 
 MOST_ROWS = 40_000
+
+NEVER_WORSE = 0.01
+"""Nats per held-out row by which the number of components found may cost likelihood against the grid."""
 
 
 def enough_rows(kind: str, d: int, weights: Floats) -> int:
@@ -50,32 +56,25 @@ def drawn(seed: int, low: float, high: float) -> tuple[Law, str, int, float]:
     return law, kind, enough_rows(kind, d, weights), separation
 
 
-def drawn_rows(problem: str, seed: int, low: float, high: float, tiny: bool) -> Iterator[Row]:
-    """A row for each method on a drawn problem."""
-    law, kind, n, separation = drawn(seed, low, high)
+def components(problem: str, seed: int, tiny: bool) -> Iterator[Row]:
+    """A row for each method on a drawn problem or on real data."""
+    yield from (drawn_rows if problem in SEPARATIONS else real_rows)(problem, seed, tiny)
+
+
+def drawn_rows(problem: str, seed: int, tiny: bool) -> Iterator[Row]:
+    """Up to twice as many components are looked for as there are."""
+    law, kind, n, separation = drawn(seed, *SEPARATIONS[problem])
     if tiny:
         k = min(law.k, 3)
         law, n = Law(equal(k), law.means[:k], law.covariances[:k]), 100 * k
-    x, held_out = law.sample(n, 2 * seed), law.sample(n_held_out(law.d, tiny), 2 * seed + 1)
-    for method in METHODS:
-        result, seconds, error = timed(method, x, min(2 * law.k, LARGEST_GRID), kind, seed)
-        found = None if result is None else result.mixture.n_components
-        yield {
-            "problem": problem,
-            "seed": seed,
-            "covariance": kind,
-            "d": law.d,
-            "n": n,
-            "separation": separation,
-            "zipf": bool(law.weights[0] > law.weights[-1]),
-            "k_true": law.k,
-            "method": method.name,
-            "k_found": found,
-            "exact": found == law.k,
-            "held_out": None if result is None else mean_log_density(result, held_out),
-            "seconds": seconds,
-            "error": error,
-        }
+    n_held_out = FEW if tiny else HELD_OUT
+    x, held_out = law.sample(n, 2 * seed), law.sample(n_held_out, 2 * seed + 1)
+    is_zipf = bool(law.weights[0] > law.weights[-1])
+    row = {"covariance": kind, "d": law.d, "n": n, "separation": separation, "zipf": is_zipf, "k_true": law.k}
+    for method in (AUTO, GRID):
+        result, ended = timed(method, x, min(2 * law.k, LARGEST_GRID), kind, seed)
+        k = None if result is None else result.mixture.n_components
+        yield row | ended | {"k_found": k, "exact": k == law.k, "held_out": mean_log_density(result, held_out)}
 
 
 def bundled(name: str) -> Floats:
@@ -84,62 +83,97 @@ def bundled(name: str) -> Floats:
     return np.loadtxt(text.splitlines(), delimiter=",", skiprows=1, ndmin=2)
 
 
-def real_data() -> Iterator[tuple[str, Floats]]:
-    """Tables with every column brought to variance one, which scikit-learn's start needs."""
-    tables = {
-        "Old Faithful": bundled("old_faithful"),
-        "galaxies": bundled("galaxies"),
-        "iris": load_iris().data,
-        "wine": load_wine().data,
-        "breast cancer, 10 columns": load_breast_cancer().data[:, :10],
-    }
-    for name, x in tables.items():
-        yield name, StandardScaler().fit_transform(x)
+REAL = {
+    "Old Faithful": lambda: bundled("old_faithful"),
+    "galaxies": lambda: bundled("galaxies"),
+    "iris": lambda: load_iris().data,
+    "wine": lambda: load_wine().data,
+    "breast cancer, 10 columns": lambda: load_breast_cancer().data[:, :10],
+}
 
 
 def cross_validated(method: Method, x: Floats, largest: int, kind: str, seed: int) -> float | None:
     """Mean log likelihood of rows that were left out, in five parts; None where a fit has none."""
     values = []
     for learnt, left in KFold(5, shuffle=True, random_state=seed).split(x):
-        result, _, _ = timed(method, x[learnt], largest, kind, seed)
-        likelihood = None if result is None else mean_log_density(result, x[left])
+        likelihood = mean_log_density(timed(method, x[learnt], largest, kind, seed)[0], x[left])
         if likelihood is None:
             return None
         values.append(likelihood * len(left) / len(x))
     return sum(values)
 
 
-def real_rows(name: str, x: Floats, largest: int, seed: int) -> Iterator[Row]:
-    """A row for each method on real data, full covariances: found on all rows, likelihood by parts."""
-    for method in METHODS:
-        result, seconds, error = timed(method, x, largest, "full", seed)
-        yield {
-            "problem": name,
-            "seed": seed,
-            "covariance": "full",
-            "d": x.shape[1],
-            "n": len(x),
-            "separation": None,
-            "zipf": None,
-            "k_true": None,
-            "method": method.name,
-            "k_found": None if result is None else result.mixture.n_components,
-            "exact": None,
-            "held_out": cross_validated(method, x, largest, "full", seed),
-            "seconds": seconds,
-            "error": error,
-        }
+def real_rows(problem: str, seed: int, tiny: bool) -> Iterator[Row]:
+    """Full covariances, every column of variance one, which scikit-learn's start needs; likelihood by parts."""
+    x, largest = StandardScaler().fit_transform(REAL[problem]()), 3 if tiny else LARGEST_REAL_GRID
+    row: Row = {"covariance": "full", "d": x.shape[1], "n": len(x)}
+    row |= dict.fromkeys(("separation", "zipf", "k_true", "exact"))
+    for method in (AUTO, GRID):
+        result, ended = timed(method, x, largest, "full", seed)
+        k = None if result is None else result.mixture.n_components
+        yield row | ended | {"k_found": k, "held_out": cross_validated(method, x, largest, "full", seed)}
 
 
-def components(size: Size, offset: int = 0) -> Iterator[Row]:
-    """Separated problems, harder ones, and real data."""
-    tiny = size == "tiny"
-    suites: Sequence[tuple[str, range, float, float]] = (
-        ("separated", SEPARATED, 5.0, 7.0),
-        ("harder", HARDER, 3.0, 5.0),
+def components_table(rows: Rows) -> Table:
+    """Components found, drawn problems."""
+    rows = [row for row in rows if row["problem"] in SEPARATIONS]
+
+    def wrong(sign: int, mine: Rows) -> int:
+        return sum(sign * (row["k_found"] - row["k_true"]) > 0 for row in mine if row["k_found"] is not None)
+
+    fields = {"few": partial(wrong, -1), "many": partial(wrong, 1), "total": total_seconds}
+    shown = extended(rows, ("problem", "method"), **fields)
+    head = "problems | method | exact | too few | too many | held-out, mean | CPU s"
+    line = "{problem} | {method} | {exact.count} | {few} | {many} | {held_out.mean:.4f} | {total:.1f}"
+    return table(shown, ("problem", "method"), head, line, "-")
+
+
+def inexact_table(rows: Rows) -> Table:
+    """Drawn problems of which the number is not found."""
+    theirs, shown = {key(row): row for row in of(rows, method=GRID.name)}, []
+    for row in of(rows, method=AUTO.name, exact=False):
+        grid = theirs[key(row)]
+        gap, tail = difference(row["held_out"], grid["held_out"]), ", Zipf" * row["zipf"]
+        shown.append(row | {"tail": tail, "by_grid": grid["k_found"], "gap": gap})
+    head = "problems | seed | problem | separation | components | found | by the grid | held-out against it"
+    line = "{problem} | {seed} | {covariance}, d = {d}, n = {n:,}{tail} | {separation:.1f}"
+    return table(shown, None, head, f"{line} | {{k_true}} | {{k_found}} | {{by_grid}} | {{gap:+.4f}}")
+
+
+def real_table(rows: Rows) -> Table:
+    """Components found, real data."""
+    head = "data | method | components | held-out | CPU s"
+    line = "{problem}, {n} x {d} | {method} | {k_found} | {held_out:.4f} | {seconds:.2f}"
+    return table(of(rows, k_true=None), None, head, line, "-")
+
+
+def components_aims(rows: Rows) -> Iterator[Aim]:
+    """Exact where components are apart, two for Old Faithful, no worse than a grid and faster."""
+    separated = of(rows, problem="separated", method=AUTO.name)
+    yield at_least(
+        f"exact on at least 90 % of {len(separated)} separated problems", share(separated, "exact"), 0.9, ".1%"
     )
-    for problem, seeds, low, high in suites:
-        for seed in seeds[: 1 if tiny else None]:
-            yield from drawn_rows(problem, offset + seed, low, high, tiny)
-    for name, x in list(real_data())[: 1 if tiny else None]:
-        yield from real_rows(name, x, 3 if tiny else LARGEST_REAL_GRID, offset)
+    found = [row["k_found"] for row in of(rows, problem="Old Faithful", method=AUTO.name)]
+    yield Aim("two components for Old Faithful", ", ".join(map(str, found)), bool(found) and set(found) == {2})
+    gaps = differences(rows, AUTO.name, GRID.name).values()
+    worse, worst = sum(gap < -NEVER_WORSE for gap in gaps), min(gaps, default=float("nan"))
+    sentence = f"never worse than the grid on held-out rows by more than {NEVER_WORSE:g} nats"
+    yield Aim(sentence, f"{worse} of {len(gaps)}, the worst {worst:+.4f}", bool(gaps) and worse == 0)
+    yield time_aim("all problems", rows, AUTO.name, GRID.name, 1.0)
+
+
+DRAWN = [{"problem": problem, "seed": seed} for problem, seeds in SEEDS.items() for seed in seeds]
+
+COMPONENTS = Benchmark(
+    components,
+    Size([*DRAWN, *({"problem": name, "seed": 0} for name in REAL)], tiny=False),
+    Size(
+        [
+            *({"problem": problem, "seed": seeds[0]} for problem, seeds in SEEDS.items()),
+            {"problem": "Old Faithful", "seed": 0},
+        ],
+        tiny=True,
+    ),
+    [components_table, inexact_table, real_table],
+    aims=components_aims,
+)

@@ -11,10 +11,11 @@ from functools import partial
 import numpy as np
 from sklearn.cluster import kmeans_plusplus
 
+from benchmarks.clock import cpu_seconds
+from benchmarks.frame import Benchmark, Size
 from benchmarks.global_start.designed import grid, unit
-from benchmarks.global_start.laws import Law, all_apart, equal
-from benchmarks.run import Row, cpu_seconds
-from benchmarks.tables import Size
+from benchmarks.global_start.laws import all_apart, equal
+from benchmarks.tables import Row, Rows, Table, table
 from scoremix.arrays import Floats
 from scoremix.learning.em.em import e_step
 from scoremix.models.covariance.spherical import Spherical
@@ -68,30 +69,29 @@ def found_centres(means: Floats, truth: Floats, radius: float) -> int:
     return int((distances.min(axis=1) <= radius).sum())
 
 
-def laws(seed: int, k_side: int) -> Iterator[tuple[str, Law]]:
-    """Random centres in five dimensions, no two nearer than four standard deviations; and a square grid."""
+def noise(seed: int, n: int, side: int) -> Iterator[Row]:
+    """Centres found by the three ways: random ones, no two nearer than four standard deviations, and a square grid."""
     rng = np.random.default_rng([14, seed])
-    yield "random, 5-D", unit(all_apart(rng.standard_normal((k_side**2, 5)), 4.0))
-    yield f"{k_side} x {k_side} grid", grid(k_side)
+    laws = {"random, 5-D": unit(all_apart(rng.standard_normal((side**2, 5)), 4.0)), f"{side} x {side} grid": grid(side)}
+    for layout, law in laws.items():
+        x = law.sample(n, 2 * seed)
+        for name, learn in METHODS.items():
+            means, seconds = cpu_seconds(partial(learn, x, law.k, 1.0, seed))
+            found = found_centres(means, law.means, 1.0)
+            row: Row = {"layout": layout, "k": law.k, "d": law.d, "method": name}
+            yield row | {"found": found, "success": found == law.k, "seconds": seconds}
 
 
-def noise(size: Size, offset: int = 0) -> Iterator[Row]:
-    """Centres found by the three ways."""
-    n, side, seeds = (5_000, 5, range(5)) if size == "full" else (300, 2, range(1))
-    for seed in (offset + seed for seed in seeds):
-        for layout, law in laws(seed, side):
-            x = law.sample(n, 2 * seed)
-            for name, learn in METHODS.items():
-                means, seconds = cpu_seconds(partial(learn, x, law.k, 1.0, seed))
-                found = found_centres(means, law.means, 1.0)
-                yield {
-                    "layout": layout,
-                    "k": law.k,
-                    "d": law.d,
-                    "n": n,
-                    "seed": seed,
-                    "method": name,
-                    "found": found,
-                    "success": found == law.k,
-                    "seconds": seconds,
-                }
+def noise_table(rows: Rows) -> Table:
+    """Noise against temperature."""
+    head = "centres | method | centres found, by seed | all found | CPU s"
+    line = "{layout}, k = {k} | {method} | {found.each} | {success.count} | {seconds.sum:.1f}"
+    return table(rows, ("layout", "method"), head, line)
+
+
+NOISE = Benchmark(
+    noise,
+    Size([{"n": 5_000, "seed": seed} for seed in range(5)], side=5),
+    Size([{"n": 300, "seed": 0}], side=2),
+    [noise_table],
+)
