@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 from numpydoc.validate import validate
@@ -58,3 +60,16 @@ def test_missing_sections_are_seen():
     # `inspect.getmembers` is documented in prose only: the checks above do fail on such docstrings.
     codes = {code for code, _ in validate("inspect.getmembers")["errors"]}
     assert codes >= {"PR01", "RT01"}
+
+
+def test_words_are_those_of_the_glossary():
+    page = (Path(scoremix.__file__).parents[2] / "docs" / "notation.md").read_text(encoding="utf-8")
+    table = page.partition("## Words")[2].partition("## Shapes")[0]
+    shunned = [
+        word for line in re.findall(r"\|([^|]*)\|$", table, re.MULTILINE)[2:] for word in line.strip().split(", ")
+    ]
+    assert "law" in shunned
+    assert len(shunned) > 12
+    used = re.compile(rf"\b({'|'.join(shunned)})s?\b", re.IGNORECASE)
+    for path in Path(scoremix.__file__).parent.rglob("*.py"):
+        assert not used.findall(path.read_text(encoding="utf-8")), path

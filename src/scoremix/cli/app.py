@@ -102,7 +102,7 @@ _Degree = Annotated[
 _Gates = Annotated[_GateKind, typer.Option(help="With --correction-of nothing. hard: cells as in the papers.")]
 _SigmaMin = Annotated[float | None, typer.Option(help="Lowest noise level. Chosen by default.")]
 _SigmaMax = Annotated[float | None, typer.Option(help="Highest noise level. Chosen by default.")]
-_Rank = Annotated[int | None, typer.Option(help="Dimension of the space that holds the centres. Chosen by default.")]
+_Rank = Annotated[int | None, typer.Option(help="Dimension of the space that holds the centers. Chosen by default.")]
 _Figure = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the fit: a .png, .pdf or .svg file.")]
 _Number = Annotated[int, typer.Option("--number", "-n", min=1, help="How many samples.")]
 _Method = Annotated[
@@ -247,7 +247,7 @@ def _sample(
 def _denoise(model: _Model, data: _Data, output: _Output, sigma: _Sigma = None) -> None:
     """Take the noise away from DATA.
 
-    Every row y becomes the mean of its centre, E[mu | y]; with --sigma, which Gaussian and ddpm models need, the mean
+    Every row y becomes the mean of its center, E[mu | y]; with --sigma, which Gaussian and ddpm models need, the mean
     of the point without the noise that was added, E[x | y].
     """
     from scoremix.cli.using import write_denoised

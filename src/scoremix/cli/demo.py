@@ -82,7 +82,7 @@ def _learn(example: _Example, target: Path, console: Console) -> str:
 
 
 def _listed(centers: Floats) -> str:
-    """Write centres in increasing order, such as "1, 2 and 3" or "(1, 5) and (2, 6)"."""
+    """Write centers in increasing order, such as "1, 2 and 3" or "(1, 5) and (2, 6)"."""
     words = [", ".join(f"{value:,.5g}" for value in center) for center in centers[np.lexsort(centers.T[::-1])]]
     if centers.shape[1] > 1:
         words = [f"({word})" for word in words]

@@ -102,7 +102,7 @@ def _origin(model: DDPMMixture) -> str:
 
 
 def _clusters(noun: str, weights: Floats, centers: Floats, columns: Columns) -> Group:
-    """Weights and centres of cells or components, in the columns' own units."""
+    """Weights and centers of cells or components, in the columns' own units."""
     names = columns.names[:_MAX_COLUMNS]
     shown = columns.decode(centers)[:_MAX_CELLS, : len(names)]
     shares = [f"{weight:.1%}" for weight in weights[: len(shown)]]
@@ -110,7 +110,7 @@ def _clusters(noun: str, weights: Floats, centers: Floats, columns: Columns) -> 
     table = _table([(noun, numbers), ("weight", shares), *zip(names, map(_aligned, shown.T), strict=True)])
     hidden = {noun: len(weights) - len(shown), "column": len(columns.names) - len(names)}
     more = " and ".join(plural(count, what) for what, count in hidden.items() if count)
-    heading = _heading(f"{noun.capitalize()}s: weights and centres")
+    heading = _heading(f"{noun.capitalize()}s: weights and centers")
     return Group(heading, table, *([f"  and {more} more"] if more else []))
 
 

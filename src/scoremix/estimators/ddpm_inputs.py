@@ -124,7 +124,7 @@ def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, centr
     stages = [_stage(time, number) for time, number in zip(times, steps[-len(times) :], strict=True)]
     if radius is not None:
         first = min(1, len(stages) - 1)
-        stages[first:] = [replace(stage, radius=radius, centre=centre) for stage in stages[first:]]
+        stages[first:] = [replace(stage, radius=radius, center=centre) for stage in stages[first:]]
     return stages
 
 

@@ -1,10 +1,10 @@
-"""Continuous mixtures as truths: the centre runs over curves, circles, spheres and balls.
+"""Continuous mixtures as truths: the center runs over curves, circles, spheres and balls.
 
-* `ShellTruth`: the centre is uniform in k balls, spherical shells or spheres (a circle is one in two
+* `ShellTruth`: the center is uniform in k balls, spherical shells or spheres (a circle is one in two
   dimensions). On a sphere of radius rho the noisy density at distance r is a Gaussian factor times
   `0F1(d/2; a^2/4)`, a = r rho / v, v the noise variance: a Bessel function of order d/2 - 1. A ball is an
   integral of spheres over rho, done by Gauss-Legendre.
-* `CurveTruth`: the centre is uniform along a smooth curve. Gauss-Legendre along the curve turns it into a
+* `CurveTruth`: the center is uniform along a smooth curve. Gauss-Legendre along the curve turns it into a
   finite mixture with the same density to rounding, whose closed forms then serve.
 * `EmbeddedTruth`: any of them, rotated into more dimensions; what is orthogonal to it is Gaussian noise.
 """
@@ -44,12 +44,12 @@ def _bessel(dimension: int, argument: FloatArray) -> tuple[FloatArray, FloatArra
 
 @dataclass(frozen=True, eq=False)
 class ShellTruth(Truth):
-    """The centre is uniform in one of k shells `inner_radius <= |mu - c_j| <= outer_radius`, equally likely.
+    """The center is uniform in one of k shells `inner_radius <= |mu - c_j| <= outer_radius`, equally likely.
 
     Parameters
     ----------
     centers : ndarray of shape (k, d)
-        Centres of the shells, d >= 2.
+        Centers of the shells, d >= 2.
     inner_radius, outer_radius : float
         0 and R make balls; R and R make spheres.
     noise_scale : float
@@ -76,11 +76,11 @@ class ShellTruth(Truth):
         d = self.centers.shape[1]
         radii, log_weights = self._nodes()
         isotropic = self.noise_scale**2 + float(np.exp(log_weights) @ radii**2) / d
-        centred = self.centers - self.mean
-        return np.asarray(isotropic * np.eye(d) + centred.T @ centred / len(centred))
+        centerd = self.centers - self.mean
+        return np.asarray(isotropic * np.eye(d) + centerd.T @ centerd / len(centerd))
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n rows together with their centres and shells."""
+        """Draw n rows together with their centers and shells."""
         k, d = self.centers.shape
         labels = rng.integers(k, size=n)
         volume = rng.uniform((self.inner_radius / self.outer_radius) ** d, 1.0, size=n)
@@ -117,20 +117,20 @@ class ShellTruth(Truth):
         shrink = np.sum(np.exp(log_sphere - log_shell[:, :, None]) * ratio * radii**2, axis=2) / (v * d)
         log_mixture = special.logsumexp(log_shell, axis=1)
         posterior = np.exp(log_shell - log_mixture[:, None])
-        centre = posterior @ self.centers + np.einsum("nk,nkd->nd", posterior * shrink, diff)
+        center = posterior @ self.centers + np.einsum("nk,nkd->nd", posterior * shrink, diff)
         log_density = log_mixture - np.log(len(self.centers)) - 0.5 * d * np.log(2 * np.pi * v[:, 0])
-        return Evaluation(log_density, (centre - y) / v, centre)
+        return Evaluation(log_density, (center - y) / v, center)
 
 
 @dataclass(frozen=True, eq=False)
 class CurveTruth(Truth):
-    """The centre is uniform along a curve, by arc length.
+    """The center is uniform along a curve, by arc length.
 
     Parameters
     ----------
     curve : callable
         Maps u in [0, 1], shape (n,), to points of shape (n, d); u is the share of the length, so a uniform u
-        gives the law of the centre. It should be smooth: the quadrature converges as fast as it is.
+        gives the distribution of the center. It should be smooth: the quadrature converges as fast as it is.
     n_nodes : int
         Nodes of Gauss-Legendre along the curve; two per noise scale of length reach rounding.
     noise_scale : float
@@ -179,7 +179,7 @@ class EmbeddedTruth(Truth):
     Parameters
     ----------
     inner : Truth
-        The law inside the subspace; its `noise_scale` must be known.
+        The distribution inside the subspace; its `noise_scale` must be known.
     basis : ndarray of shape (d, d_inner)
         Orthonormal columns.
     noise_scale : float
@@ -203,7 +203,7 @@ class EmbeddedTruth(Truth):
         return self.noise_scale**2 * np.eye(d) + self.basis @ excess @ self.basis.T
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw n rows together with their latent centres, which lie in the subspace, and labels."""
+        """Draw n rows together with their latent centers, which lie in the subspace, and labels."""
         inner = self.inner.draw(n, rng)
         noise = self.noise_scale * rng.standard_normal((n, self.basis.shape[0]))
         noise += (inner.x - inner.mu - noise @ self.basis) @ self.basis.T

@@ -17,7 +17,7 @@ __all__ = ["GaussianMixtureTruth"]
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixtureTruth(Truth):
-    """Mixture of k Gaussians with known parameters; its latent centre is the mean of the component.
+    """Mixture of k Gaussians with known parameters; its latent center is the mean of the component.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class GaussianMixtureTruth(Truth):
     @property
     def cov(self) -> FloatArray:
         """Covariance of x, shape (d, d): within plus between components."""
-        centred = self.means - self.mean
+        centerd = self.means - self.mean
         within = np.einsum("k,kij->ij", self.weights, self.covariances)
-        return np.asarray(within + (centred * self.weights[:, None]).T @ centred)
+        return np.asarray(within + (centerd * self.weights[:, None]).T @ centerd)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         """Draw n rows together with their component means and component numbers."""

@@ -1,9 +1,9 @@
 """How far a learnt model is from a known truth, each number with its own uncertainty.
 
 * `score_error`, `kl_bound`: squared error of a score at one level, and its integral over a ladder of
-  levels, which bounds the Kullback-Leibler divergence of the generated law (Girsanov).
+  levels, which bounds the Kullback-Leibler divergence of the generated distribution (Girsanov).
 * `posterior_regret`: what a denoiser loses against the oracle E[mu | y].
-* `parameter_error`: centres against centres, matched by assignment.
+* `parameter_error`: centers against centers, matched by assignment.
 
 Nothing here knows a model or a problem: objects are asked for `sample`, `score`, `posterior_mean`.
 """
@@ -96,7 +96,7 @@ def score_error(score: Score, truth: Truth, sigma: float, n_samples: int = 20_00
     score : callable
         `score(y, sigma) -> (n, d)`.
     truth : Truth
-        The law; anything with `sample(n, rng)` and `score(y, sigma)` serves.
+        The distribution; anything with `sample(n, rng)` and `score(y, sigma)` serves.
     sigma : float
         Noise level, at least 0.
     n_samples : int, default 20000
@@ -126,7 +126,7 @@ def kl_bound(ladder: ScoreLadder, truth: Truth, n_samples: int = 20_000, rng: Se
     ladder : object
         Has decreasing `sigmas` and `score(y, sigma)`, like the `ladder_` of a fitted DiffusionMixture.
     truth : Truth
-        The law; anything with `sample(n, rng)` and `score(y, sigma)` serves.
+        The distribution; anything with `sample(n, rng)` and `score(y, sigma)` serves.
     n_samples : int, default 20000
         Fresh Monte Carlo points per level, at least 2.
     rng : Generator, int or None
@@ -168,7 +168,7 @@ def posterior_regret(
     posterior_mean : callable
         `posterior_mean(x) -> (n, d)`.
     truth : Truth
-        The law; anything with `sample_latent(n, rng)` and `posterior_mean(x)` serves.
+        The distribution; anything with `sample_latent(n, rng)` and `posterior_mean(x)` serves.
     n_samples : int, default 20000
         Monte Carlo points, at least 2.
     rng : Generator, int or None

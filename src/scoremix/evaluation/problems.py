@@ -1,10 +1,10 @@
 """Simulated problems whose truth is known, from well-separated clusters to curves and balls.
 
-Every constructor places centres at random (reproducibly per `random_state`) and returns a `Truth`: it can be
+Every constructor places centers at random (reproducibly per `random_state`) and returns a `Truth`: it can be
 sampled, and it answers log density, score, denoiser and posterior mean exactly at every noise level.
 
 Lengths are in units of the data's own noise. `separation` is always the *smallest* distance between two
-centres, in units of the largest component standard deviation, and centres are packed: a dart is thrown into
+centers, in units of the largest component standard deviation, and centers are packed: a dart is thrown into
 a cube and kept if it is far enough from the others, and the cube grows only when darts no longer fit. So
 one hundred clusters in the plane are a crowd, not a few islands, and in high dimension neighbours are about
 one separation apart.
@@ -98,7 +98,7 @@ def make_pairs(
 ) -> GaussianMixtureTruth:
     """Make clusters within clusters: k/2 pairs, close inside and far apart.
 
-    Random starts put two centres into one pair and one between two others and never get out: the bad local
+    Random starts put two centers into one pair and one between two others and never get out: the bad local
     optima of Jin, Zhang, Balakrishnan, Wainwright and Jordan (2016), "Local Maxima in the Likelihood of
     Gaussian Mixture Models".
 
@@ -107,7 +107,7 @@ def make_pairs(
     k, d : int
         Number of components, even, and of features.
     separation : float, default 5
-        Distance of the two centres of a pair, in units of `noise_scale`, positive.
+        Distance of the two centers of a pair, in units of `noise_scale`, positive.
     spread : float, default 10
         Smallest distance of two pairs in units of the distance inside a pair, at least 2.
     noise_scale : float, default 1
@@ -140,7 +140,7 @@ def make_pairs(
 
 
 def make_ring(radius: float = 6.0, noise_scale: float = 1.0) -> ShellTruth:
-    """Make a circle in the plane plus noise: the centre is uniform on a circle about the origin.
+    """Make a circle in the plane plus noise: the center is uniform on a circle about the origin.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def make_ring(radius: float = 6.0, noise_scale: float = 1.0) -> ShellTruth:
 def make_spiral(
     turns: float = 1.5, inner_radius: float = 1.0, outer_radius: float = 7.5, noise_scale: float = 1.0
 ) -> CurveTruth:
-    """Make an Archimedean spiral plus noise: the centre is uniform along it by arc length.
+    """Make an Archimedean spiral plus noise: the center is uniform along it by arc length.
 
     The defaults span about 13 noise scales, the arms are 4.3 apart.
 
@@ -211,7 +211,7 @@ def make_balls(
     noise_scale: float = 1.0,
     random_state: Seed = None,
 ) -> ShellTruth:
-    """Make balls plus noise: the centre is uniform in one of k equally likely balls.
+    """Make balls plus noise: the center is uniform in one of k equally likely balls.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def make_balls(
     ball_radius : float, default 2
         Radius in units of `noise_scale`, positive.
     separation : float, default 8
-        Smallest distance of two centres in units of `noise_scale`, positive; the default leaves a gap of 4
+        Smallest distance of two centers in units of `noise_scale`, positive; the default leaves a gap of 4
         between balls of radius 2.
     noise_scale : float, default 1
         Standard deviation of the noise, positive.
@@ -303,7 +303,7 @@ def _covariances(
 
 
 def _simplex(k: int, d: int, rng: np.random.Generator) -> FloatArray:
-    """Centres all at distance one from each other, in random orientation, centred at the origin."""
+    """Centers all at distance one from each other, in random orientation, centerd at the origin."""
     _require(k <= d + 1, f'layout="simplex" needs k <= d + 1, got k = {k}, d = {d}')
     corners = np.eye(k) / np.sqrt(2)
     vectors = np.linalg.svd(corners - corners.mean(axis=0)).U[:, : k - 1] / np.sqrt(2)  # (k, k - 1)
@@ -311,15 +311,15 @@ def _simplex(k: int, d: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _darts(k: int, d: int, rng: np.random.Generator) -> FloatArray:
-    """Packed random centres whose smallest distance is one, centred at the origin."""
-    side, centres = 1 / np.sqrt(d), np.zeros((1, d))
-    while len(centres) < k:
+    """Packed random centers whose smallest distance is one, centerd at the origin."""
+    side, centers = 1 / np.sqrt(d), np.zeros((1, d))
+    while len(centers) < k:
         darts = side * rng.uniform(-0.5, 0.5, (64, d))
-        gap = np.linalg.norm(darts[:, None] - centres, axis=2).min(axis=1)
+        gap = np.linalg.norm(darts[:, None] - centers, axis=2).min(axis=1)
         if gap.max() >= 1:
-            centres = np.vstack([centres, darts[np.argmax(gap >= 1)]])
+            centers = np.vstack([centers, darts[np.argmax(gap >= 1)]])
         else:
             side *= 1.03
     if k > 1:
-        centres = centres / pdist(centres).min()
-    return np.asarray(centres - centres.mean(axis=0))
+        centers = centers / pdist(centers).min()
+    return np.asarray(centers - centers.mean(axis=0))

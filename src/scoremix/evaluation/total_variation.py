@@ -1,7 +1,7 @@
-"""Total variation distance: between two laws with densities, and between two samples.
+"""Total variation distance: between two distributions with densities, and between two samples.
 
 With densities the estimate is unbiased and has a standard error. Two samples alone never look equal: their
-histograms differ by chance, so the distance comes with the floor that two samples of one law would show.
+histograms differ by chance, so the distance comes with the floor that two samples of one distribution would show.
 """
 
 from typing import NamedTuple, Protocol
@@ -44,12 +44,12 @@ class HistogramTotalVariation(NamedTuple):
 
     @property
     def excess(self) -> float:
-        """How far `value` is above `floor`; slightly negative for equal laws half of the time."""
+        """How far `value` is above `floor`; slightly negative for equal distributions half of the time."""
         return self.value - self.floor
 
 
 def total_variation(p: Distribution, q: Distribution, n_samples: int = 50_000, rng: Seed = None) -> Estimate:
-    """Total variation distance of two laws with densities, 0 to 1.
+    """Total variation distance of two distributions with densities, 0 to 1.
 
     Half of the points come from p, half from q: `TV = E tanh|log p - log q| / 2` under their even mixture,
     which is bounded, so the estimate is unbiased with a standard error of at most `1 / (2
@@ -71,8 +71,8 @@ def total_variation(p: Distribution, q: Distribution, n_samples: int = 50_000, r
     """
     generator = np.random.default_rng(rng)
     halves = []
-    for law in (p, q):
-        x = law.sample(n_samples // 2, generator)
+    for distribution in (p, q):
+        x = distribution.sample(n_samples // 2, generator)
         halves.append(Estimate.of(np.tanh(np.abs(p.log_density(x) - q.log_density(x)) / 2)))
     value = (halves[0].value + halves[1].value) / 2
     return Estimate(value, float(np.hypot(halves[0].standard_error, halves[1].standard_error)) / 2)

@@ -1,7 +1,7 @@
-"""Truth: a law that is known exactly, at every noise level.
+"""Truth: a distribution that is known exactly, at every noise level.
 
 Everything a learner can be asked has an exact answer here, so an error is an error of the learner. A truth
-is a latent centre plus Gaussian noise, `x = mu + noise`, and the noisy sample of level sigma is `y = x +
+is a latent center plus Gaussian noise, `x = mu + noise`, and the noisy sample of level sigma is `y = x +
 sigma z`. Three answers describe it at `(y, sigma)` and all come out of one pass, `evaluate`:
 
 * the log density of `y`,
@@ -11,7 +11,7 @@ sigma z`. Three answers describe it at `(y, sigma)` and all come out of one pass
 `E[x | y] = y + sigma^2 s` follows from the score (Tweedie; Miyasawa). Where the noise of the data is
 isotropic and known, `noise_scale` says how large it is and `E[mu | y] = y + (noise_scale^2 + sigma^2) s`.
 
-A law is a final class with `draw` and `_evaluate_block` and a few attributes; `Truth` turns those into the
+A distribution is a final class with `draw` and `_evaluate_block` and a few attributes; `Truth` turns those into the
 questions people ask, checks the arguments once, and walks over blocks of rows so that memory stays bounded.
 """
 
@@ -37,9 +37,9 @@ class Draw(NamedTuple):
     x : ndarray of shape (n, d)
         The data.
     mu : ndarray of shape (n, d)
-        The latent centre of every row; for a mixture the mean of its component.
+        The latent center of every row; for a mixture the mean of its component.
     labels : ndarray of shape (n,), int
-        The component or ball of every row; all zero where the law has one piece.
+        The component or ball of every row; all zero where the distribution has one piece.
     """
 
     x: FloatArray
@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
     Attributes
     ----------
     log_density : ndarray of shape (n,)
-        Log density of the noisy law, natural logarithm.
+        Log density of the noisy distribution, natural logarithm.
     score : ndarray of shape (n, d)
         Gradient of `log_density` in y.
     posterior_mean : ndarray of shape (n, d)
@@ -66,7 +66,7 @@ class Evaluation(NamedTuple):
 
 
 class Truth(ABC):
-    """A law known exactly, convolved with Gaussian noise of any level.
+    """A distribution known exactly, convolved with Gaussian noise of any level.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class Truth(ABC):
         Parameters
         ----------
         y : array_like of shape (n, d)
-            Points of the noisy law.
+            Points of the noisy distribution.
         sigma : float or array_like of shape (n,), default 0
             Noise added to the data, one level or one per row, at least 0.
 
@@ -157,7 +157,7 @@ class Truth(ABC):
 
     @final
     def log_density(self, x: npt.ArrayLike, sigma: npt.ArrayLike = 0.0) -> FloatArray:
-        """Log density of the law at a noise level.
+        """Log density of the distribution at a noise level.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class Truth(ABC):
         Parameters
         ----------
         y : array_like of shape (n, d)
-            Points of the noisy law.
+            Points of the noisy distribution.
         sigma : float or array_like of shape (n,), default 0
             Noise added to the data, at least 0.
 
@@ -198,7 +198,7 @@ class Truth(ABC):
         Parameters
         ----------
         y : array_like of shape (n, d)
-            Points of the noisy law.
+            Points of the noisy distribution.
         sigma : float or array_like of shape (n,)
             Noise added to the data, at least 0.
 
@@ -217,14 +217,14 @@ class Truth(ABC):
         Parameters
         ----------
         x : array_like of shape (n, d)
-            Points of the noisy law; with the default level, data.
+            Points of the noisy distribution; with the default level, data.
         sigma : float or array_like of shape (n,), default 0
             Noise added to the data, at least 0.
 
         Returns
         -------
         ndarray of shape (n, d)
-            Expected latent centres.
+            Expected latent centers.
         """
         return self.evaluate(x, sigma).posterior_mean
 
@@ -248,7 +248,7 @@ class Truth(ABC):
 
     @final
     def sample_latent(self, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Draw data together with their latent centres.
+        """Draw data together with their latent centers.
 
         Parameters
         ----------
@@ -260,7 +260,7 @@ class Truth(ABC):
         Returns
         -------
         x, mu : ndarray of shape (n, d)
-            Rows and the centres they were drawn around.
+            Rows and the centers they were drawn around.
         """
         x, mu, _ = self.draw(n, rng)
         return x, mu

@@ -81,7 +81,7 @@ class Cells(Protocol):
 
     @property
     def centers(self) -> Floats:
-        """Centres, shape (k, d)."""
+        """Centers, shape (k, d)."""
 
     @property
     def weights(self) -> Floats:
@@ -96,7 +96,7 @@ class Cells(Protocol):
 
 @dataclass(frozen=True)
 class Voronoi:
-    """Hard cells: every point belongs to the nearest centre (GKL Algorithm 1).
+    """Hard cells: every point belongs to the nearest center (GKL Algorithm 1).
 
     centers (k, d); weights (k,).
     """
@@ -109,7 +109,7 @@ class Voronoi:
         return len(self.centers), 1
 
     def labels(self, y: Array) -> Array:
-        """Index of the nearest centre of every point, shape (n,)."""
+        """Index of the nearest center of every point, shape (n,)."""
         half_norm = like(0.5 * np.sum(self.centers**2, axis=1), y)
         return _largest(product(like(self.centers, y), y) - half_norm[:, None])
 
@@ -131,7 +131,7 @@ class Voronoi:
 
 @dataclass(frozen=True)
 class SoftCells:
-    """Soft cells: responsibilities of Gaussians of equal, known variance about the centres.
+    """Soft cells: responsibilities of Gaussians of equal, known variance about the centers.
 
     centers (k, d); weights (k,).
     """

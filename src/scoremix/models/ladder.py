@@ -26,7 +26,7 @@ class Level(Protocol):
 
     @property
     def centers(self) -> Floats:
-        """Centres of the cells or components, shape (k, r)."""
+        """Centers of the cells or components, shape (k, r)."""
 
     @property
     def weights(self) -> Floats:
@@ -64,7 +64,7 @@ class Ladder:
         return self.frame.noise_scale
 
     def centers(self, level: int) -> Floats:
-        """Centres of the cells of one level, shape (k, d)."""
+        """Centers of the cells of one level, shape (k, d)."""
         return np.asarray(self.frame.embed(self.levels[level].centers.T))
 
     def weights(self, level: int) -> Floats:
@@ -88,7 +88,7 @@ class Ladder:
         return _by_chunks(one, y, sigma)
 
     def score(self, y: Array, sigma: Array | float) -> Array:
-        """Score ``grad log q_sigma(y)`` of the data's law at level sigma, shape (n, d)."""
+        """Score ``grad log q_sigma(y)`` of the data's distribution at level sigma, shape (n, d)."""
 
         def one(rows: Array, level: Array | float) -> Array:
             coordinates = self.frame.encode(rows)

@@ -1,4 +1,4 @@
-"""Cells cut by likelihood ratios: where components differ in covariance, nearest centres cannot tell them apart.
+"""Cells cut by likelihood ratios: where components differ in covariance, nearest centers cannot tell them apart.
 
 Two crude lists are all that is known: candidate means and candidate covariances (CKS Algorithms 2 and 3). A point y of
 noise variance v is asked twice (Algorithm 5):
@@ -57,7 +57,7 @@ class LikelihoodRatio:
 
     @cached_property
     def centers(self) -> Floats:
-        """Centre of every cell, the average of the means of its group, shape (g h, d)."""
+        """Center of every cell, the average of the means of its group, shape (g h, d)."""
         groups = np.array([self.means[self.groups == i].mean(axis=0) for i in range(self.groups.max() + 1)])
         return np.repeat(groups, self.kinds.max() + 1, axis=0)
 

@@ -132,9 +132,9 @@ def are_few_and_large(n_components: int, n_features: int) -> bool:
 
 def choose_origins(weights: Floats, means: Floats, covariance: Covariance, limit: float) -> Floats:
     """Points such that every mean is within a squared Mahalanobis distance of `limit` of one of them, shape (f, d)."""
-    centre = weights @ means / weights.sum()
-    if np.all(covariance.squared_distance(means, centre) <= limit):
-        return np.asarray(centre[None, :])
+    center = weights @ means / weights.sum()
+    if np.all(covariance.squared_distance(means, center) <= limit):
+        return np.asarray(center[None, :])
     far, frames = np.ones(len(means), dtype=bool), []
     while far.any():
         index = int(np.argmax(np.where(far, weights, -1.0)))

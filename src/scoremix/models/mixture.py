@@ -158,17 +158,17 @@ class Mixture:
             relative /= total[None, :]
             frame = joint.frames[part.frame]
             local, means = part.phi[1 : d + 1, :], self.means - frame
-            centre = product(like(means.T, y), relative)
+            center = product(like(means.T, y), relative)
             if not self.covariance.is_diagonal and not self.covariance.is_shared:
                 pulled = xp.reshape(product(like(kept.reshape(-1, d), y), local), (-1, d, local.shape[1]))
                 pulled -= like(kept @ means[:, :, None], y)
                 inside = xp.sum(pulled * relative[:, None, :], axis=0)
             elif not self.covariance.is_diagonal:
-                inside = product(like(kept, y), local - centre)
+                inside = product(like(kept, y), local - center)
             else:
                 each = by_column(self.covariance, kept, *means.shape)
                 inside = product(like(each.T, y), relative) * local - product(like((each * means).T, y), relative)
-            return ((centre + inside).T + like(frame, y)[None, :],)
+            return ((center + inside).T + like(frame, y)[None, :],)
 
         return self.smooth(float(sigma))._ask(y, question)[0]
 

@@ -101,7 +101,7 @@ class PiecewisePolynomial:
 
     @property
     def centers(self) -> Floats:
-        """Centres of the cells, shape (k, d)."""
+        """Centers of the cells, shape (k, d)."""
         return self.cells.centers
 
     @property
@@ -132,7 +132,7 @@ class PiecewisePolynomial:
             columns = (block.cells[:, None] * p + np.arange(p)).ravel()
             polynomial = product(like(coef[:, columns], y), matrix)
             polynomial *= scale if isinstance(scale, float) else scale[block.start : block.stop]
-            # Feature 0 is the weight of the cell itself, so every p-th row of the matrix carries a centre.
+            # Feature 0 is the weight of the cell itself, so every p-th row of the matrix carries a center.
             polynomial += product(like(centers[:, block.cells], y), matrix[::p, :])
             parts.append(polynomial)
         return partition.restore(parts[0] if len(parts) == 1 else xp.concat(parts, axis=1))
@@ -268,7 +268,7 @@ class PiecewiseScore:
 
     @property
     def centers(self) -> Floats:
-        """Centres of the cells, shape (k, d)."""
+        """Centers of the cells, shape (k, d)."""
         return self.cells.centers
 
     @property

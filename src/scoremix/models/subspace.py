@@ -1,11 +1,11 @@
 """The frame of a model: its leading subspace, and the exact Gaussian around it.
 
-Data ``mu + noise_scale z`` whose centres span few dimensions are interesting only there: in every other direction
+Data ``mu + noise_scale z`` whose centers span few dimensions are interesting only there: in every other direction
 they are exactly ``N(mean, noise_scale**2)``. The frame is the mean, the leading eigenvectors of the covariance and the
 eigenvalues; models live in its coordinates (rank r instead of d), the complement is handled in closed form.
 
 GKL, Theorem 1.2 (projection on the top singular subspace). The rank is where the spectrum leaves the edge of the
-Marchenko-Pastur law of pure noise.
+Marchenko-Pastur distribution of pure noise.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Subspace:
 def noise_edge(n_features: int, effective_rows: float) -> float:
     """Largest eigenvalue that the covariance of pure unit noise may show.
 
-    The edge of the Marchenko-Pastur law plus two scales of its Tracy-Widom fluctuations (exceeded with a probability
+    The Marchenko-Pastur edge plus two scales of its Tracy-Widom fluctuations (exceeded with a probability
     below 0.1 %); it tends to 1 as the rows outnumber the features.
     """
     n, d = np.sqrt(effective_rows), np.sqrt(n_features)

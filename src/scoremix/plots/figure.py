@@ -71,7 +71,7 @@ def fit_figure(model: DiffusionMixture, array: Floats, samples: Floats, columns:
     shown = _thinned(encoded)
     clouds = {
         f"Data: {len(array):,} points": shown,
-        "Denoised: the centre of each point": np.asarray(model.posterior_mean(shown)),
+        "Denoised: the center of each point": np.asarray(model.posterior_mean(shown)),
         f"Samples: {len(samples):,} new points": _thinned(columns.encode(samples)),
     }
     view, palette = _View.of(encoded, columns), _palette(model.n_cells_)

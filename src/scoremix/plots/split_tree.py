@@ -58,7 +58,7 @@ class SplitTree:
 
 
 def _seen(ladder: Ladder, level: int, cells: Floats) -> Floats:
-    """Centres of the cells of a level; those of a mixture as the level sees them."""
+    """Centers of the cells of a level; those of a mixture as the level sees them."""
     if not isinstance(ladder.levels[level], CorrectedMixture):
         return cells
     return np.asarray(ladder.denoise(cells, float(ladder.sigmas[level])))

@@ -27,7 +27,7 @@ def log_density(
     mean: Floats | None = None,
     cov: Floats | None = None,
 ) -> Array:
-    """Log density of the data's law at some points, from its denoiser.
+    """Log density of the data's distribution at some points, from its denoiser.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def log_density(
     sigmas : iterable of float
         Decreasing levels, at least two that are not 0; the score of the lowest one continues to 0.
     mean, cov : ndarray of shape (d,) and (d, d), optional
-        Moments of the data, those of x by default: at the top level their law is taken to be Gaussian.
+        Moments of the data, those of x by default: at the top level their distribution is taken to be Gaussian.
 
     Returns
     -------

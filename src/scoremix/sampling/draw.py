@@ -20,7 +20,7 @@ from scoremix.sampling.reverse import Sampler
 
 BLOCK_ROWS = 8192  # Samples that share one random stream.
 
-# Where the noise of the data is not known, the finest scale of their law is so many times the lowest level.
+# Where the noise of the data is not known, the finest scale of their distribution is so many times the lowest level.
 LOCAL = 5.0
 
 

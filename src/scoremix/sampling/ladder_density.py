@@ -25,7 +25,7 @@ def base_of(ladder: Ladder) -> Mixture | None:
 
 
 def ladder_log_density(ladder: Ladder, x: Array, floor: float = 0.0) -> Array:
-    """Log density of rows under the law that a ladder describes.
+    """Log density of rows under the distribution that a ladder describes.
 
     x (n, d) -> (n,), in nats, in the library of x.
 

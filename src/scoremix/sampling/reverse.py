@@ -6,7 +6,7 @@ shape (n, d) lies at level ``sigmas[0]``, `sigmas` decrease, and what comes back
 with 0 for clean samples. NumPy in, NumPy out; torch in, torch out.
 
 Data that carry noise themselves, ``x = mu + noise_scale z``, are walked in the clock ``S = sqrt(noise_scale**2 +
-sigma**2)`` with the denoiser of the centre, ``g = E[mu | y] = y + S**2 score``. The flow is the same, ``dy/dS = (y -
+sigma**2)`` with the denoiser of the center, ``g = E[mu | y] = y + S**2 score``. The flow is the same, ``dy/dS = (y -
 g)/S``, but a single Gaussian is then followed exactly and the end, ``S = noise_scale``, is no singularity: the last
 step from the lowest level needs no small levels before it. With ``noise_scale = 0`` all of them are the usual methods.
 """

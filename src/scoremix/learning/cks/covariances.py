@@ -88,7 +88,7 @@ class SketchSums:
 def covariance_blocks(
     source: Source, cells: LikelihoodRatio, n_directions: int, rng: np.random.Generator, n_threads: int | None = None
 ) -> tuple[MomentBlock, ...]:
-    """Find the leading subspaces of the recentred blocks (Algorithm 3, its three eigendecompositions).
+    """Find the leading subspaces of the recentered blocks (Algorithm 3, its three eigendecompositions).
 
     Per block one pass where it has at most k + 8 directions, else 3; each O(n a b (k + 8)) for blocks of a x b entries.
     """

@@ -1,6 +1,6 @@
 """Soft gates of a noise level: the Gaussians of likelihood-ratio cells, moved until their responsibilities fit.
 
-Every candidate cell has a Gaussian (its centre, its spread, its share of the noisy points). Together they are a mixture
+Every candidate cell has a Gaussian (its center, its spread, its share of the noisy points). Together they are a mixture
 whose responsibilities are gates and whose score is the gated sum of the linear scores of the cells. EM on noisy rows of
 the level moves it; candidates are compared by their denoising loss on other rows (Proposition 49 of CKS, asked of the
 gated linear scores), many on few rows first. The gates of the level above are a candidate too, so that steps add up.

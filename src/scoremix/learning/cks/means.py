@@ -10,7 +10,7 @@ polynomials of low degree express the score (Algorithm 5, `scoremix.learning.lik
   this is the paper's ``O(sqrt(beta))``.
 * *Covariances* (Algorithm 3): `scoremix.learning.covariance_candidates`.
 
-Within V the paper takes nets, whose size is exponential in k. The default takes what the data show: centres of
+Within V the paper takes nets, whose size is exponential in k. The default takes what the data show: centers of
 Lloyd's cells of projected rows, and local second moments. How many means and covariances there should be, nobody
 knows; so `crude_sets` offers several sets, and the held-out denoising loss chooses.
 
@@ -73,7 +73,7 @@ def mean_subspace(source: Source, n_components: int, *, n_threads: int | None = 
 
 
 def clustered_means(rows: Floats, subspace: MeanSubspace, n_candidates: int, rng: np.random.Generator) -> Floats:
-    """Candidate means from the data: centres of the cells of projected rows, seeded by D^2 sampling.
+    """Candidate means from the data: centers of the cells of projected rows, seeded by D^2 sampling.
 
     rows (m, d) -> (a, d).
     """

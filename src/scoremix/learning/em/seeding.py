@@ -36,7 +36,7 @@ SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT = 20_000, 200
 
 MAX_LLOYD = 300  # Most Lloyd steps.
 
-# They end when all centres together move by less than this, squared, relative to the mean variance of a column.
+# They end when all centers together move by less than this, squared, relative to the mean variance of a column.
 LLOYD_TOLERANCE = 1e-4
 
 
@@ -73,7 +73,7 @@ def initial_mixture(
 
 
 def mixture_of_cells(source: Source, sample: Floats, centers: Floats, kind: str, reg: float, prior: Prior) -> Mixture:
-    """The mixture in which every row belongs to the nearest centre; `sample` tells how large the cells are."""
+    """The mixture in which every row belongs to the nearest center; `sample` tells how large the cells are."""
 
     def shares(_: Chunk, part: Evaluation) -> Array:
         return _nearest(part.log_joint)
@@ -82,7 +82,7 @@ def mixture_of_cells(source: Source, sample: Floats, centers: Floats, kind: str,
 
 
 def _scale(sample: Floats, centers: Floats) -> float:
-    """Mean variance within the cells, or a little where every row is a centre: labels need a scale all the same."""
+    """Mean variance within the cells, or a little where every row is a center: labels need a scale all the same."""
     return max(_within(sample, centers), 1e-9 * float(sample.var(axis=0).mean()) + 1e-300)
 
 
@@ -137,7 +137,7 @@ def _squared(local: Floats, norms: Floats, rows: Floats | list[int]) -> Floats:
 
 
 def lloyd(x: Floats, centers: Floats, rng: np.random.Generator, max_steps: int = MAX_LLOYD) -> Floats:
-    """Move centres to the means of their cells until they stay; a centre without points is seeded anew.
+    """Move centers to the means of their cells until they stay; a center without points is seeded anew.
 
     x (m, d); centers (k, d) -> (k, d).
     """
@@ -161,7 +161,7 @@ def lloyd(x: Floats, centers: Floats, rng: np.random.Generator, max_steps: int =
 
 
 def _within(sample: Floats, centers: Floats) -> float:
-    """Mean variance of a column within the cells of the centres."""
+    """Mean variance of a column within the cells of the centers."""
     total = 0.0
     for start in range(0, len(sample), 4096):
         some = sample[start : start + 4096]
@@ -190,7 +190,7 @@ def _first_step(
     """M-step from given responsibilities: one pass."""
     k, d = centers.shape
     covariance = isotropic(kind, k, d, scale)
-    # One frame for "random", whose shares are drawn row by row; frames keep distant centres accurate otherwise.
+    # One frame for "random", whose shares are drawn row by row; frames keep distant centers accurate otherwise.
     joint = LogJoint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
 
     def statistic(chunk: Chunk) -> FrameSums:

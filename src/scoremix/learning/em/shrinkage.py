@@ -192,15 +192,15 @@ def _evidence(mass: Floats, volume: Floats, relative: Floats, is_full: bool) -> 
     """
     d = relative.shape[1]
     n, prior = mass[None, :], ROWS[:, None]
-    centre = np.log(prior * volume)
+    center = np.log(prior * volume)
     spread = np.log(prior[:, :, None] * volume[:, None] + mass[:, None] * relative).sum(axis=2)
     if is_full:
         freedom = prior + d + 1
         gammas = multigammaln((freedom + n) / 2, d) - multigammaln(np.broadcast_to(freedom / 2, (len(ROWS), 1)), d)
-        return np.asarray(gammas + freedom / 2 * d * centre - (freedom + n) / 2 * spread)
+        return np.asarray(gammas + freedom / 2 * d * center - (freedom + n) / 2 * spread)
     freedom = prior + 2
     gammas = d * (gammaln((freedom + n) / 2) - gammaln(freedom / 2))
-    return np.asarray(gammas + freedom / 2 * d * centre - (freedom + n) / 2 * spread)
+    return np.asarray(gammas + freedom / 2 * d * center - (freedom + n) / 2 * spread)
 
 
 def rounding_floor(x: Floats, *, counting: bool = False) -> Floats | None:

@@ -1,6 +1,6 @@
 """Report the cells of the lowest noise level: how many clusters there are, and where.
 
-Algorithm 2 with radius 1 on the denoised points finds the centres of separated components exactly. A long cluster is
+Algorithm 2 with radius 1 on the denoised points finds the centers of separated components exactly. A long cluster is
 covered by several balls, though, and a single Gaussian should be one cell: so neighbours are merged while one Gaussian
 explains their points better than two, by the classification likelihood with a BIC charge, which needs only the additive
 moments of the cells. (Two equal round clusters merge below a distance of 3.5 of their standard deviations.) In many
@@ -81,7 +81,7 @@ def find_clusters(
 
 
 def _cell_sums(x: Array, labels: Array, weight: Array | None, n_cells: int) -> Floats:
-    """Packed moments of every cell, shape (k, P): one product of the membership and the features."""
+    """Packed moments of every cell, shape (k, P): one product of labels and features."""
     xp = namespace(x)
     member = like(np.arange(n_cells), x)[:, None] == xp.astype(labels, x.dtype)[None, :]
     member = xp.astype(member, x.dtype)

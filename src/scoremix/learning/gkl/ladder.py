@@ -40,9 +40,9 @@ def learn_ladder(
     report: Callable[[int, FittedLevel[PiecewisePolynomial]], None] | None = None,
 ) -> tuple[Ladder, Floats]:
     """Learn a level at every noise level, from the top down."""
-    centre = np.zeros((1, frame.rank))
+    center = np.zeros((1, frame.rank))
     soft = how.gates == "soft"
-    cells: Cells = SoftCells(centre, np.ones(1)) if soft else Voronoi(centre, np.ones(1))
+    cells: Cells = SoftCells(center, np.ones(1)) if soft else Voronoi(center, np.ones(1))
     fits: list[FittedLevel[PiecewisePolynomial]] = []
     pool, placed = encoded_rows(source, frame, POOL_ROWS, rng), sigmas[0]
     for level, sigma in enumerate(sigmas):

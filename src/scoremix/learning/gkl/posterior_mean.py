@@ -8,7 +8,7 @@ From the largest noise level down, with ``t = sigma**2`` and ``s**2 = noise_scal
 3. ``score = (g(y) - y) / s^2``.
 4. *warm starts* for the next level: denoise fresh noisy samples and cover them (Algorithm 2).
 
-``gates="hard"`` is the paper line by line: Voronoi cells, its schedule, new centres whenever t has halved. ``"soft"``
+``gates="hard"`` is the paper line by line: Voronoi cells, its schedule, new centers whenever t has halved. ``"soft"``
 differs where that was measured to be better: responsibilities instead of labels, one joint regression, over-covering,
 a few EM steps on the gates, geometric levels, new cells at every level.
 """

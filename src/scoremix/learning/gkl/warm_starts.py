@@ -1,7 +1,7 @@
 """Warm starts: where the cells of the next noise level go (GKL Algorithm 2).
 
-Denoised points gather where the centres are. A greedy cover by balls finds them, without knowing how many there are:
-take the point whose ball holds most uncovered points, put a centre at the mean of the ball, cross out everything within
+Denoised points gather where the centers are. A greedy cover by balls finds them, without knowing how many there are:
+take the point whose ball holds most uncovered points, put a center at the mean of the ball, cross out everything within
 two radii, go on. Soft cells are then moved by a few EM steps on noisy samples of the level, each on fresh noise and
 averaged, which makes their weights responsibilities.
 
@@ -56,7 +56,7 @@ def greedy_cover(points: Floats, radius: float, min_count: int) -> tuple[Floats,
 
 
 def nearest_centers(points: Floats, centers: Floats) -> NDArray[np.intp]:
-    """Index of the nearest centre of every point."""
+    """Index of the nearest center of every point."""
     return np.asarray(np.argmax(product(points, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1))
 
 
@@ -84,7 +84,7 @@ def over_cover(points: Floats, scale: float, max_cells: int = MAX_CELLS) -> Soft
 
 
 def refine_by_em(cells: SoftCells, noisy: list[Floats], variance: float) -> SoftCells:
-    """Move soft cells by one EM step per batch of noisy samples, centres and weights free, variance known.
+    """Move soft cells by one EM step per batch of noisy samples, centers and weights free, variance known.
 
     The sums of a step are averaged with those of the steps before it (weights 1/i after the first half), so that the
     noise of a batch averages out while the cells still move.

@@ -1,7 +1,7 @@
 """The subspace of the atoms: turned to where their means lie, by maximum likelihood.
 
 The frame of a model is first seen in the covariance of all data, noise included. Once atoms are known, responsibilities
-say which rows belong together, and averages of these tell far better where the centres lie. So EM goes on in the whole
+say which rows belong together, and averages of these tell far better where the centers lie. So EM goes on in the whole
 space for a few passes, with the means kept in an affine subspace of the rank of the frame: the M-step projects the
 averages on the leading axes of their own scatter, which is exact for noise of one variance in all directions (as in
 linear discriminant analysis of reduced rank). With k atoms in a subspace of rank k - 1 or more nothing is lost to the

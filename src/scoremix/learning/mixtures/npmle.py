@@ -1,9 +1,9 @@
 """Atoms: the nonparametric maximum-likelihood estimate of a mixing measure, the base where the noise is known.
 
-Data ``x = mu + noise_scale z`` with any law of mu are a mixture of Gaussians of one known variance, and the best mixing
-measure is discrete. Enough atoms, free in place and weight, serve clusters and continuous measures alike: on a curve
-they settle about a noise scale apart. Too few cannot be repaired by polynomials, too many cost what their parameters
-cost. So how many is left to rows that EM has not seen:
+Data ``x = mu + noise_scale z`` with any distribution of mu are a mixture of Gaussians of one known variance, and the
+best mixing measure is discrete. Enough atoms, free in place and weight, serve clusters and continuous measures alike:
+on a curve they settle about a noise scale apart. Too few cannot be repaired by polynomials, too many cost what their
+parameters cost. So how many is left to rows that EM has not seen:
 
 1. Double the atoms, from one, while the held-out log likelihood gains by more than its error. Seeds are spread by D^2
    sampling and moved by EM with the variance kept. EM is stopped early on purpose: run to the end, atoms gather in
@@ -11,9 +11,9 @@ cost. So how many is left to rows that EM has not seen:
 2. Halve the interval between too few and enough, merging the cheapest pairs, while held-out rows do not lose. Seeds
    find all of many clusters only where they are too many; merging then leaves one atom in each.
 3. Join all atoms that lie too near each other to be told from one cluster, if held-out rows hardly lose.
-4. Where most atoms still have such neighbours, and there are more than a few, the law of mu is spread out. Then their
-   number is no property of the data, rows that were held out say little of it, and a posterior mean wants more: many
-   atoms, which a few EM steps leave spread, smooth best (on curves and balls, where they are taken).
+4. Where most atoms still have such neighbours, and there are more than a few, the distribution of mu is spread out.
+   Then their number is no property of the data, rows that were held out say little of it, and a posterior mean wants
+   more: many atoms, which a few EM steps leave spread, smooth best (on curves and balls, where they are taken).
 5. A few EM steps on all rows.
 
 References
@@ -49,11 +49,11 @@ SURE = 1.0
 MOST_ATOMS = 2000  # Atoms are at most so many, for time grows with them, and no more than rows.
 AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20  # EM passes, the last of them on all rows.
 
-# Distance, in noise scales, below which two atoms may well belong to one cluster, or to a law without clusters.
+# Distance, in noise scales, below which two atoms may belong to one cluster, or to a distribution without clusters.
 NEAR = 3.0
 
-# Fewer atoms than this are always clusters; so many are spread over a law that is none of clusters, where there are
-# rows enough.
+# Fewer atoms than this are always clusters; so many are spread over a distribution that is none of clusters, where
+# there are rows enough.
 FEW, MANY, ROWS_PER_SPREAD_ATOM = 8, 64, 8
 
 # EM passes of spread atoms, those on all rows where these are hardly more than the ones that trained (else `POLISH`),
@@ -145,12 +145,12 @@ class HeldOutTrials:
 
 
 def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_threads: int | None = None) -> Mixture:
-    """Learn the law of the data as a mixture of Gaussians of known variance.
+    """Learn the distribution of the data as a mixture of Gaussians of known variance.
 
     noise_scale: standard deviation of every component, in every direction, > 0.
 
     About 150 EM passes with the final k, and up to log2 k times 30 more, over at most 20,000 rows, 20 with 64 atoms
-    where the law is spread out, then 20 over all rows: O(n k d) each.
+    where the distribution is spread out, then 20 over all rows: O(n k d) each.
     """
     trials = HeldOutTrials.of(source, noise_scale, rng)
     best, passes = join_near_atoms(trials, bisect_atoms(trials, double_atoms(trials, rng))), POLISH
@@ -192,7 +192,7 @@ def bisect_atoms(trials: HeldOutTrials, best: ScoredMixture) -> ScoredMixture:
 def join_near_atoms(trials: HeldOutTrials, best: ScoredMixture) -> ScoredMixture:
     """Join what is near, if held-out rows do not surely lose more than Akaike's price of the atoms that go.
 
-    One error alone is lost by chance at one data set of six, and atoms of a few clusters pass for a spread law.
+    One error alone is lost by chance at one data set of six, and atoms of few clusters pass for a spread distribution.
     """
     joined = trials.joined(best.mixture)
     gain, error = trials.gain(joined, best)
@@ -201,7 +201,7 @@ def join_near_atoms(trials: HeldOutTrials, best: ScoredMixture) -> ScoredMixture
 
 
 def is_spread_out(mixture: Mixture, variance: float) -> bool:
-    """Whether atoms tell of a law without clusters: more than a few, and near each other by most of their weight."""
+    """Whether atoms tell of no clusters: more than a few, and near each other by most of their weight."""
     has_neighbour = _are_near(mixture, variance).any(axis=1)
     return mixture.n_components >= FEW and bool(mixture.weights[has_neighbour].sum() > 0.5)
 

@@ -42,14 +42,14 @@ DIVERGED = 1e50  # Means that are larger are refused: their powers would soon be
 class Stage:
     """Noise levels of one stage, and its steps.
 
-    sigmas (l,), noise levels > 0 in standard deviations of a component; factors (l,); centre (d,).
+    sigmas (l,), noise levels > 0 in standard deviations of a component; factors (l,); center (d,).
     """
 
     sigmas: Floats
     factors: Floats
     n_steps: int
     radius: float | None = None
-    centre: Floats | float = 0.0
+    center: Floats | float = 0.0
 
     @property
     def noise_time(self) -> float | Floats:
@@ -158,9 +158,9 @@ class KnownCovariance:
         else:
             moved, gradient = self._free(student, sums, alone), sums.gradient
         if stage.radius is not None:
-            offset = moved.means - stage.centre
+            offset = moved.means - stage.center
             length = np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-300)
-            moved = replace(moved, means=stage.centre + offset * np.minimum(1, stage.radius / length))
+            moved = replace(moved, means=stage.center + offset * np.minimum(1, stage.radius / length))
         return Evaluated(sums.mean_loss, float(np.linalg.norm(gradient)), moved)
 
     def _tied(self, student: Student, sums: ObjectiveSums, alone: float) -> Student:

@@ -11,7 +11,7 @@ score ``s(y) = (m(y) - y) / v``. At ``y = x + sigma z`` three objectives are off
 They have one expectation L: ``E denoising = E implicit + d / sigma^2`` (Stein's identity in z, for every x), and
 ``E[sliced | y] = implicit``.
 
-*The complement is exact.* A student moves points only within the span of its centred means, of q dimensions. Noise
+*The complement is exact.* A student moves points only within the span of its centerd means, of q dimensions. Noise
 across it meets nothing that is not linear, so it is integrated out: q numbers are drawn per row, not d, and what is
 left costs little more than a pass of EM.
 
@@ -204,7 +204,7 @@ class ObjectiveStatistic:
         """Sums over the rows of `chunk`."""
         xp, (k, d), axes = namespace(chunk.x), self.student.means.shape, self.student.axes
         x = xp.astype(chunk.x, xp.float64, copy=False)
-        x = x - like(self.student.centre, x)  # (n, d)
+        x = x - like(self.student.center, x)  # (n, d)
         weight = None if chunk.weight is None else xp.astype(chunk.weight, xp.float64, copy=False)
         inside, q = product(like(axes.T, x), x.T), axes.shape[1]  # (q, n)
         across = squared_lengths(x.T) - squared_lengths(inside)
@@ -228,7 +228,7 @@ class ObjectiveStatistic:
         """What a row of length 0 loses across the span (and, for the implicit objectives, by the divergence)."""
         if self.objective.kind == "denoising":
             return free * level.clean_variance**2 / level.sigma**2
-        return free * level.sigma**2 - 2 * len(self.student.centre) * level.variance
+        return free * level.sigma**2 - 2 * len(self.student.center) * level.variance
 
     def _draws(self, drawn: Array, q: int) -> Iterator[tuple[float, Array, Array | None]]:
         """Draws of the noise at some rows: how much each counts, z, and directions for the sliced objective."""

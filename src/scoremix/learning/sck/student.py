@@ -1,6 +1,6 @@
 """What gradient descent learns: a mixture of spherical Gaussians of one known variance, at levels of noise.
 
-A student moves points only within the span of its centred means, of q <= k - 1 dimensions: all that is not linear
+A student moves points only within the span of its centerd means, of q <= k - 1 dimensions: all that is not linear
 happens in these coordinates. A `Level` is a student there, at one noise level; `Noisy` are rows with noise, seen by it.
 """
 
@@ -42,13 +42,13 @@ class Student:
         return Mixture(self.weights, self.means, Spherical(np.full(k, self.variance + sigma**2), d))
 
     @cached_property
-    def centre(self) -> Floats:
+    def center(self) -> Floats:
         """Middle of the means, shape (d,): the origin of all computations."""
         return np.asarray(self.means.mean(axis=0))
 
     @cached_property
     def axes(self) -> Floats:
-        """Orthonormal basis (d, q) of the span of the centred means: the one they are in where k > d."""
+        """Orthonormal basis (d, q) of the span of the centerd means: the one they are in where k > d."""
         k, d = self.means.shape
         return np.eye(d) if k > d else np.linalg.qr((self.means[1:] - self.means[0]).T)[0]
 
@@ -115,7 +115,7 @@ def at_noise_levels(
     if not len(values) or np.any(values < 0) or (not may_be_zero and np.any(values == 0)):
         raise ValueError(f"sigmas = {values}: noise levels must be >= 0, and > 0 for the denoising objective.")
     factors = np.ones(len(values)) if factors is None else np.asarray(factors, dtype=np.float64)
-    means, log_weights = (student.means - student.centre) @ student.axes, np.log(np.maximum(student.weights, 1e-300))
+    means, log_weights = (student.means - student.center) @ student.axes, np.log(np.maximum(student.weights, 1e-300))
     return tuple(
         NoisyStudent(means, log_weights, student.variance, float(sigma), float(factor))
         for sigma, factor in zip(values, factors, strict=True)

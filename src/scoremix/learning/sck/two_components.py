@@ -56,10 +56,10 @@ class ExactStatistic:
 
     def __call__(self, chunk: Chunk) -> ObjectiveSums:
         """Sums over the rows of `chunk`."""
-        xp, d = namespace(chunk.x), len(self.student.centre)
+        xp, d = namespace(chunk.x), len(self.student.center)
         x = xp.astype(chunk.x, xp.float64, copy=False)
-        if self.student.centre.any():  # the symmetric student has none, and needs no copy
-            x = x - like(self.student.centre, x)
+        if self.student.center.any():  # the symmetric student has none, and needs no copy
+            x = x - like(self.student.center, x)
         weight = xp.ones_like(x[:, 0]) if chunk.weight is None else xp.astype(chunk.weight, xp.float64, copy=False)
         half = (self.student.means[0] - self.student.means[1]) / 2
         inside, mass = product(x, like(half, x)), float(xp.sum(weight))

@@ -5,7 +5,7 @@
 3. Moves (`scoremix.learning.moves`) until none is promising.
 4. The same moves on all rows (a larger sample where these are many). What follows is plain EM.
 
-Or start from noise (`annealed_centers`): all centres at the mean, and data that are first drowned in noise, then less
+Or start from noise (`annealed_centers`): all centers at the mean, and data that are first drowned in noise, then less
 and less: what a diffusion model does when it samples. Fresh noise at every level matters, not only the temperature.
 
 The search is made in single precision where that resolves the smallest cell: twice as fast, for decisions that do not
@@ -174,7 +174,7 @@ def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
 
 
 def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: bool = False) -> SplitMergeSearch:
-    """A search on standardised rows, with priors in units of the variance within the cells of centres."""
+    """A search on standardised rows, with priors in units of the variance within the cells of centers."""
     d = rows.x.shape[1]
     typical, smallest = typical_variance(rows.x, centers)
     typical = max(typical, 1e-12)
@@ -186,7 +186,7 @@ def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: 
 
 
 def anneal_centers(rows: InMemorySamples, n_components: int, variance: float, rng: np.random.Generator) -> Floats:
-    """Centres that follow the data out of the noise.
+    """Centers that follow the data out of the noise.
 
     The stationary equations of the denoising objective for equal weights and the covariance ``variance * I``, at noise
     levels from the largest variance of the data down to a tenth of that of a component, each with fresh noise.

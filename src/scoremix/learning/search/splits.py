@@ -201,7 +201,7 @@ def _slack(second: Floats, offsets: Floats) -> Floats:
 
 
 def _principal(group: _Group, mass: Floats) -> Floats:
-    """Coordinates (g, m) along the direction of largest variance, from the centre."""
+    """Coordinates (g, m) along the direction of largest variance, from the center."""
     scatter = product(np.swapaxes(group.offsets, 1, 2), group.offsets * mass[:, :, None])
     # The power method starts at the columns of largest variance, which are never orthogonal to what it looks for.
     largest = np.argmax(np.diagonal(scatter, axis1=1, axis2=2), axis=1)
@@ -212,7 +212,7 @@ def _principal(group: _Group, mass: Floats) -> Floats:
 
 
 def _least_gaussian(group: _Group, mass: Floats) -> Floats:
-    """Coordinates (g, m) along a direction of locally least Gaussian shape, from the centre."""
+    """Coordinates (g, m) along a direction of locally least Gaussian shape, from the center."""
     white = np.clip(group.parent.covariance.whiten(group.offsets), -FAR, FAR)
     share = mass / np.maximum(mass.sum(axis=1, keepdims=True), LEAST)
     lengths = np.einsum("gmd,gmd->gm", white, white)
@@ -228,5 +228,5 @@ def _least_gaussian(group: _Group, mass: Floats) -> Floats:
 
 def _along(offsets: Floats, direction: Floats, mass: Floats) -> Floats:
     along = product(offsets, direction)[:, :, 0]
-    centre = np.sum(along * mass, axis=1) / np.maximum(mass.sum(axis=1), LEAST)
-    return np.asarray(along - centre[:, None])
+    center = np.sum(along * mass, axis=1) / np.maximum(mass.sum(axis=1), LEAST)
+    return np.asarray(along - center[:, None])
