@@ -116,12 +116,41 @@ def test_means_are_as_far_apart_as_they_are_said_to_be():
 
 
 def test_every_designed_problem_can_be_drawn():
-    assert len({design.name for design in DESIGNS}) == len(DESIGNS) >= 24
+    assert len({design.name for design in DESIGNS}) == len(DESIGNS) >= 42
     for design in DESIGNS:
         law = design.law(0)
         np.testing.assert_allclose(law.weights.sum(), 1)
         assert np.isfinite(law.sample(50, 0)).all()
         assert law.mixture(design.kind).n_components == law.k
+
+
+def test_dependent_columns_depend_without_rounding_and_lone_rows_are_there_once():
+    from benchmarks.global_start import designed
+    from benchmarks.global_start.laws import REG
+
+    clusters = designed.scattered(np.random.default_rng(0), 4, 3, condition=3.0)
+    x = designed.twice(clusters).sample(200, 0)
+    np.testing.assert_array_equal(x[:, 3], x[:, 0])
+    x = designed.summed(clusters).sample(200, 0)
+    np.testing.assert_allclose(x[:, 3], x[:, :3].sum(axis=1), atol=1e-13 * np.abs(x).max())
+    np.testing.assert_array_equal(designed.with_constant(clusters).sample(200, 0)[:, 3], 7.0)
+    x, labels = designed.one_hot(clusters).draw(200, 0)
+    np.testing.assert_array_equal(x[:, 3:], np.eye(2)[labels % 2])
+
+    law = designed.far_rows(clusters)
+    x, labels = law.draw(200, 0)
+    np.testing.assert_array_equal(np.bincount(labels, minlength=6)[4:], 1)
+    np.testing.assert_array_equal(x[labels == 4], [[1e6, 0, 0]])
+    x, labels = designed.sentinel(clusters, share=0.5).draw(2000, 0)
+    np.testing.assert_array_equal(x[:, 0] == 99_999, labels == 4)
+    _, labels = designed.wide_background(clusters, share=0.5).draw(2000, 0)
+    assert abs(np.mean(labels == 4) - 0.5) < 6 * 0.5 / np.sqrt(2000)
+
+    # Where a row has no width, the truth has that which every method adds.
+    least = np.linalg.eigvalsh(designed.twice(clusters).mixture("full").covariances)[:, 0]
+    np.testing.assert_allclose(least, REG, rtol=1e-6)
+    scaled = designed.twice(clusters).scaled(np.array([1.0, 10.0, 100.0, 2.0])).sample(200, 0)
+    np.testing.assert_allclose(scaled[:, 3], 2 * scaled[:, 0], rtol=1e-12)
 
 
 def test_success_is_to_be_as_good_as_em_from_the_truth():

@@ -120,6 +120,16 @@ def test_columns_of_very_different_scales_are_no_collapse():
     np.testing.assert_array_equal(Full(matrices).guarded(1e-6).values, matrices)
 
 
+def test_a_matrix_that_no_double_can_hold_is_raised_to_one():
+    line = np.array([1.0, -2.0, 3.0, 1.0, 1.0])
+    matrices = np.array([np.eye(5), 1e12 * np.outer(line, line) + 1e-6 * np.eye(5), np.eye(5)])
+    assert are_positive(Full(matrices)).tolist() == [True, False, True]
+    guarded = Full(matrices).guarded(1e-6)
+    assert are_positive(guarded).all()
+    np.testing.assert_array_equal(guarded.values[[0, 2]], matrices[[0, 2]])
+    np.testing.assert_allclose(guarded.values[1], matrices[1], atol=1e-9 * matrices[1].max())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_left_is_an_error_that_says_what_to_do(kind):
     _, _, covariance = parameters(kind)

@@ -52,6 +52,19 @@ class TestColumnsThatSayNothingNew:
             model = GaussianMixture("auto", covariance_type=kind, random_state=0).fit(extend(three(seed)))
             assert model.n_components_ == 3
 
+    @pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+    def test_categories_tell_components_apart_and_rule_nothing_else(self, kind):
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            places, label = 5.0 * rng.standard_normal((5, 3)), rng.integers(10, size=3000)
+            yes = label % 2
+            x = np.column_stack([places[label // 2] + rng.standard_normal((3000, 3)), yes, 1 - yes])
+            means = np.array([x[label == j].mean(axis=0) for j in range(10)])
+            best = GaussianMixture(10, covariance_type=kind, means_init=means, init_params="kmeans", random_state=0)
+            model = GaussianMixture(10, covariance_type=kind, random_state=seed).fit(x)
+            # Without one of the ten a tenth of the rows lose some nats each: a tenth of that, at most.
+            assert model.score(x) > best.fit(x).score(x) - 0.02
+
     @pytest.mark.parametrize("kind", ["full", "tied"])  # without correlations a sum is another column
     def test_sums_of_others_do_not_either(self, kind):
         for seed in range(3):
@@ -299,6 +312,14 @@ class TestFarRows:
         best = GaussianMixture(3, covariance_type=kind, means_init=[[-4, -4], [4, 4], far], random_state=0).fit(x)
         assert model.lower_bound_ > best.lower_bound_ - 0.01
         assert len(set(model.predict([[-4, -4], [4, 4], far]))) == 3
+
+    @pytest.mark.parametrize("seed", range(40))
+    def test_may_share_a_component(self, seed):
+        # A covariance of two rows has one variance of 1e12, and others that no double holds beside it.
+        rng = np.random.default_rng(seed)
+        x = np.concatenate([rng.standard_normal((500, 5)), 1e6 * rng.standard_normal((2, 5))])
+        means = [np.zeros(5), x[-2:].mean(axis=0)]
+        assert np.isfinite(GaussianMixture(2, means_init=means, random_state=0).fit(x).score(x))
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_groups_far_apart_are_two(self, kind):

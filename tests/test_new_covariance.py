@@ -115,7 +115,7 @@ class Common:
 
     @staticmethod
     def spread(moment, n_features):
-        return moment * np.ones(n_features)
+        return moment
 
     @staticmethod
     def raised(mass, second, floor):

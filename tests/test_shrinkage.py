@@ -6,7 +6,14 @@ from scipy.integrate import quad
 from scipy.linalg import eigh
 from scipy.stats import gamma, invgamma, invwishart, wishart
 
-from scoremix.learning.em.shrinkage import ROWS, EmpiricalBayesShapePrior, PseudoObservations, _evidence, rounding_floor
+from scoremix.learning.em.shrinkage import (
+    ROWS,
+    EmpiricalBayesShapePrior,
+    PseudoObservations,
+    _evidence,
+    rounding_floor,
+    width_of_categories,
+)
 
 KINDS = ("full", "tied", "diag", "spherical")
 
@@ -302,6 +309,29 @@ def test_rounded_columns_have_a_floor_of_their_step():
     assert np.all(floor > 0)
     # A component of that variance on one value has no more density there than rows that lie anywhere: 1 / step.
     assert 1 / np.sqrt(2 * np.pi * floor[1]) < 1 / 0.1
+
+
+def test_categories_have_a_tenth_of_their_step():
+    x = np.random.default_rng(0).standard_normal((4000, 4))
+    x[:, 1] = np.round(x[:, 1], 1)  # measurements
+    x[:, 2] = np.where(x[:, 2] > 0, 5.0, np.sign(x[:, 3]))  # -1, 1, 5
+    x[:, 3] = 1.0
+    np.testing.assert_allclose(width_of_categories(x), [0, 0, 0.2**2, 0], rtol=1e-12)
+    assert width_of_categories(x[:, :2]) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_component_is_as_much_wider(kind):
+    mass, second = np.array([3.0, 50.0, 1000.0]), 7 * np.array([np.eye(3)] * 3)
+    blur = np.array([0.0, 0.01, 4.0])
+    second = second.sum(axis=0) if kind == "tied" else of_kind(kind, second)
+    kept, wider = PseudoObservations(kind, 3, blur=blur).add(mass, second)
+    assert kept.sum() == mass.sum()
+    if kind == "tied":
+        np.testing.assert_allclose(wider - second, mass.sum() * np.diag(blur), atol=1e-9)
+    else:
+        added = of_kind(kind, mass[:, None, None] * np.diag(blur))
+        np.testing.assert_allclose(wider - second, added, atol=1e-9)
 
 
 def test_columns_that_were_not_rounded_have_no_floor():

@@ -15,6 +15,6 @@ def test_a_fit_comes_through_few_rooms():
     walks = tool["walks"]()
     assert walks.keys() == MOST.keys()
     for name, rooms in walks.items():
-        assert rooms[0] == "samples", name  # X is validated and chunked before anything else
+        assert "samples" in rooms[:2], name  # X is chunked before anything else is done with it
         assert len(rooms) <= MOST[name], rooms
         assert set(rooms) <= set(tool["FLOORS"])

@@ -1,12 +1,29 @@
-"""The designed problems: layouts in which starts are known to go wrong, and easy ones, in which they should not."""
+"""The designed problems: layouts in which starts are known to go wrong, and easy ones, in which they should not.
+
+Outliers are components of their own, of which methods are told the number and EM from the truth the place. A start that
+spends more of them on outliers, or fewer, has too few for the clusters, or one that reaches from these to the outliers:
+either costs far more likelihood than a success may lack.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.global_start.laws import Law, all_apart, elongated, equal, round_ones, typically_apart, zipf
+from benchmarks.global_start.laws import (
+    Law,
+    all_apart,
+    elongated,
+    equal,
+    of_factors,
+    round_ones,
+    typically_apart,
+    zipf,
+)
 from scoremix.arrays import Floats
+
+ONCE = 1e-9
+"""Weight of a component that is one row: too small for a second."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,66 @@ def big_and_small(rng: np.random.Generator, k: int, d: int) -> Law:
     return Law(weights, means, round_ones(np.append(wide, np.full(k - 1, 0.2)), d))
 
 
+def with_components(law: Law, weights: Floats, means: Floats, factors: Floats, lone: int = 0) -> Law:
+    """A law and outliers, components of these weights, means and factors of their covariances."""
+    roots = np.concatenate([np.linalg.cholesky(law.covariances), factors])
+    both = np.append((1 - weights.sum()) * law.weights, weights)
+    return of_factors(both, np.concatenate([law.means, means]), roots, lone)
+
+
+def far_rows(law: Law, distance: float = 1e6) -> Law:
+    """Two single rows, one far off in a column, the other in all of them."""
+    places = distance * np.stack([np.eye(law.d)[0], -np.ones(law.d)])
+    return with_components(law, np.full(2, ONCE), places, np.zeros((2, law.d, law.d)), lone=2)
+
+
+def all_rows(law: Law) -> tuple[Floats, Floats]:
+    """Mean and root of the covariance of the rows of all components."""
+    mean = law.weights @ law.means
+    second = law.covariances + (law.means - mean)[:, :, None] * (law.means - mean)[:, None, :]
+    return mean, np.linalg.cholesky(np.einsum("k,kij->ij", law.weights, second))
+
+
+def wide_background(law: Law, share: float = 0.01, times: float = 20.0) -> Law:
+    """Some rows of a cloud many times as wide as all clusters."""
+    mean, root = all_rows(law)
+    return with_components(law, np.array([share]), mean[None], times * root[None])
+
+
+def sentinel(law: Law, share: float = 0.01, value: float = 99_999.0) -> Law:
+    """Some rows with a number in the first column that stands for none."""
+    mean, root = all_rows(law)
+    mean[0], root[0] = value, 0.0
+    return with_components(law, np.array([share]), mean[None], root[None])
+
+
+def with_columns(law: Law, matrix: Floats, shift: Floats | float = 0.0) -> Law:
+    """More columns, ``matrix @ row + shift``; the shift may be that of the row's component."""
+    roots, more = np.linalg.cholesky(law.covariances), law.means @ matrix.T + shift
+    return of_factors(law.weights, np.hstack([law.means, more]), np.concatenate([roots, matrix @ roots], axis=1))
+
+
+def twice(law: Law) -> Law:
+    """The first column once more."""
+    return with_columns(law, np.eye(law.d)[:1])
+
+
+def summed(law: Law) -> Law:
+    """The sum of the columns as one more."""
+    return with_columns(law, np.ones((1, law.d)))
+
+
+def with_constant(law: Law) -> Law:
+    """A column that says nothing."""
+    return with_columns(law, np.zeros((1, law.d)), 7.0)
+
+
+def one_hot(law: Law) -> Law:
+    """Every component twice, told apart by nothing but a pair of columns of which one is 1, the other 0."""
+    twice = Law(np.repeat(law.weights, 2) / 2, np.repeat(law.means, 2, axis=0), np.repeat(law.covariances, 2, axis=0))
+    return with_columns(twice, np.zeros((2, law.d)), np.tile(np.eye(2), (law.k, 1)))
+
+
 DESIGNS = (
     Design("grid of 25", "spherical", 5_000, lambda rng: grid(5)),
     Design("grid of 25, full", "full", 5_000, lambda rng: grid(5)),
@@ -120,6 +197,14 @@ DESIGNS = (
     Design("32-D", "full", 15_000, lambda rng: scattered(rng, 10, 32, condition=3.0)),
     Design("64-D, diagonal", "diag", 10_000, lambda rng: scattered(rng, 10, 64)),
     Design("64-D, spherical", "spherical", 5_000, lambda rng: scattered(rng, 10, 64)),
+    Design("8 clusters, 2 far rows", "full", 4_000, lambda rng: far_rows(scattered(rng, 8, 2, condition=3.0))),
+    Design("8 clusters, 2 far rows, 5-D", "spherical", 4_000, lambda rng: far_rows(scattered(rng, 8, 5))),
+    Design("1 % of rows 20 times as wide", "diag", 8_000, lambda rng: wide_background(scattered(rng, 15, 4))),
+    Design("1 % of values 99,999", "full", 8_000, lambda rng: sentinel(scattered(rng, 10, 4, condition=3.0))),
+    Design("a column twice", "full", 5_000, lambda rng: twice(scattered(rng, 10, 4, condition=3.0))),
+    Design("a sum of columns", "tied", 5_000, lambda rng: summed(scattered(rng, 10, 4, condition=3.0, shared=True))),
+    Design("a one-hot pair", "full", 5_000, lambda rng: one_hot(scattered(rng, 5, 3, condition=3.0))),
+    Design("a constant column", "diag", 5_000, lambda rng: with_constant(scattered(rng, 15, 3))),
     Design("1 component", "full", 1_000, lambda rng: scattered(rng, 1, 3, condition=10.0)),
     Design("2 components", "full", 1_000, lambda rng: scattered(rng, 2, 2, 4.0, condition=3.0)),
     Design("3 components", "diag", 2_000, lambda rng: scattered(rng, 3, 5, 4.0)),

@@ -1,10 +1,11 @@
 """Mixtures that rows are drawn from, and what they are made of: places of means, covariances, weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.gaussian.methods import REG
 from scoremix.arrays import Floats
 from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
@@ -24,12 +25,18 @@ class Law:
     covariances : ndarray of shape (k, d, d)
     degrees : float, optional
         Of freedom of the tails: a component is then a t distribution of that scale matrix.
+    factors : ndarray of shape (k, d, m), optional
+        Of covariances that may be singular: rows are ``mean + factor z``.
+    lone : int
+        So many of the last components are one row each, whatever their weights.
     """
 
     weights: Floats
     means: Floats
     covariances: Floats
     degrees: float | None = None
+    factors: Floats | None = None
+    lone: int = 0
 
     @property
     def k(self) -> int:
@@ -43,7 +50,10 @@ class Law:
         """Rows and the components that they come from."""
         rng = np.random.default_rng([9, seed])
         labels = rng.choice(self.k, n, p=self.weights)
-        roots, z = np.linalg.cholesky(self.covariances), rng.standard_normal((n, self.d))
+        if self.lone:
+            labels[rng.choice(n, self.lone, replace=False)] = np.arange(self.k - self.lone, self.k)
+        roots = np.linalg.cholesky(self.covariances) if self.factors is None else self.factors
+        z = rng.standard_normal((n, roots.shape[2]))
         if self.degrees is not None:
             z /= np.sqrt(rng.chisquare(self.degrees, n) / self.degrees)[:, None]
         parts = (slice(start, start + ROWS_AT_ONCE) for start in range(0, n, ROWS_AT_ONCE))
@@ -55,19 +65,29 @@ class Law:
         return self.draw(n, seed)[0]
 
     def mixture(self, kind: str) -> Mixture:
-        """The nearest mixture with covariances of a kind: EM starts there when it is told the truth."""
+        """The nearest mixture with covariances of a kind: EM starts there when it is told the truth.
+
+        Variances are larger by what every method adds to its own. So a direction of no width, in which a density has
+        no bound, has the same one in all of them, and a difference of likelihoods is one of the fits.
+        """
         values = {
             "full": self.covariances,
             "tied": np.einsum("k,kij->ij", self.weights, self.covariances),
             "diag": np.einsum("kii->ki", self.covariances),
             "spherical": np.einsum("kii->k", self.covariances) / self.d,
         }[kind]
-        return Mixture(self.weights, self.means, covariance_of(kind, values, self.d))
+        return Mixture(self.weights, self.means, covariance_of(kind, values, self.d).plus(REG))
 
     def scaled(self, scale: Floats) -> "Law":
         """The law of ``x * scale``, column by column."""
+        factors = None if self.factors is None else self.factors * scale[:, None]
         covariances = self.covariances * scale[:, None] * scale
-        return Law(self.weights, self.means * scale, covariances, self.degrees)
+        return replace(self, means=self.means * scale, covariances=covariances, factors=factors)
+
+
+def of_factors(weights: Floats, means: Floats, factors: Floats, lone: int = 0) -> Law:
+    """The law whose covariances have these factors (k, d, m)."""
+    return Law(weights, means, factors @ np.swapaxes(factors, 1, 2), factors=factors, lone=lone)
 
 
 def equal(k: int) -> Floats:

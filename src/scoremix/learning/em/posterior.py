@@ -56,7 +56,11 @@ class InMemorySamples:
     def ordered(self) -> InMemorySamples:
         """The same rows by their lengths: then draws do not depend on the user's order of rows and columns."""
         lengths = np.einsum("ij,ij->i", self.x, self.x).astype(np.float32)  # equal ones stay so, however they round
-        order = np.lexsort((*self.x.T.astype(np.float32), lengths))
+        order = np.argsort(lengths, kind="stable")
+        equal = np.diff(lengths[order]) == 0
+        tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+        among = order[tied]
+        order[tied] = among[np.lexsort((*self.x[among].T.astype(np.float32), lengths[among]))]
         return InMemorySamples(self.x[order], self.weight[order])
 
     def like(self, other: InMemorySamples) -> InMemorySamples:

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtri
 from scipy.special import gammaln, multigammaln
 
@@ -32,6 +34,7 @@ ENOUGH_ROWS = 8  # With more rows per parameter of a component the prior changes
 SURE = 2.0  # Nats by which a number of rows may be less probable than the best one, and still be taken for possible.
 ENOUGH = 10.0  # Rows per dimension with which a component needs no ghosts.
 CATEGORIES = 10  # A column of fewer values is not a measurement that was rounded.
+CATEGORY = 0.1  # Standard deviation of a category in a search, as a share of the smallest step to another.
 
 # What is added to the diagonal of the common shape, relative to it: more where that is not enough.
 SINGULAR = (1e-9, 1e-6, 1e-3)
@@ -43,7 +46,7 @@ LEAST_VOLUME = 1e-12  # Smallest volume relative to the largest: what is flat ha
 class PseudoObservations:
     """Rows about the mean of every component that are not there; they fade where the component has enough of its own.
 
-    floor (d,).
+    floor (d,); blur (d,), variances that are added.
     """
 
     kind: str
@@ -51,12 +54,16 @@ class PseudoObservations:
     variance: float = 0.0
     mass: float = 0.0
     floor: Floats | None = None
+    blur: Floats | None = None
 
     def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
         """Masses and second moments with them."""
         d, total = self.n_features, mass.sum() if TYPES[self.kind].is_shared else mass
         ghosts = self.mass / (1 + (total / (ENOUGH * (d + 1))) ** 2)
-        added = second + TYPES[self.kind].spread(np.asarray(ghosts * self.variance), d)
+        moment = np.multiply.outer(ghosts * self.variance, np.ones(d))
+        if self.blur is not None:
+            moment = moment + np.multiply.outer(total, self.blur)
+        added = second + TYPES[self.kind].spread(moment, d)
         mass = np.append(mass, ghosts) if TYPES[self.kind].is_shared else mass + ghosts
         return mass, added if self.floor is None else TYPES[self.kind].raised(mass, added, self.floor)
 
@@ -213,14 +220,34 @@ def rounding_floor(x: Floats, *, counting: bool = False) -> Floats | None:
     smallest gap between values. Where components are counted, categories are values too: else there would be a
     component for each, however the other columns are.
     """
-    fewest = 2 if counting else CATEGORIES
-    floor = np.zeros(x.shape[1])
-    for j, column in enumerate(x.T):
-        values = np.unique(column)
-        if fewest <= len(values) <= len(column) / 2:
-            floor[j] = float(np.min(np.diff(values))) ** 2 / 4
+    values, steps = _steps(x)
+    floor = np.where(values >= (2 if counting else CATEGORIES), steps**2 / 4, 0.0)
     # Where some columns were rounded, the others get a floor that does nothing, for a direction needs one in each.
     return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None
+
+
+def width_of_categories(x: Floats) -> Floats | None:
+    """Variances that a search adds for the categories in columns of x (n, d), shape (d,); None where there are none.
+
+    They tell components apart. But a component of a single one has no width there, and what is left in its place, a
+    ghost or a rounding error, says how many rows it has: the largest would gain by taking in its neighbours.
+    """
+    values, steps = _steps(x)
+    blur = np.where(values < CATEGORIES, (CATEGORY * steps) ** 2, 0.0)
+    return blur if np.any(blur > 0) else None
+
+
+def _steps(x: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Numbers of values, and smallest gaps between them, of the columns that have each twice on average; else 0."""
+    number, steps = np.zeros(x.shape[1], dtype=np.intp), np.zeros(x.shape[1])
+    some = x[: 8 * isqrt(len(x))]
+    for j, column in enumerate(x.T):
+        if len(np.unique(some[:, j])) == len(some):
+            continue  # of n / 2 values one would be there again, but for a chance of e^-64
+        values = np.unique(column)
+        if 2 <= len(values) <= len(column) / 2:
+            number[j], steps[j] = len(values), np.min(np.diff(values))
+    return number, steps
 
 
 def _positive(volume: Floats) -> Floats:

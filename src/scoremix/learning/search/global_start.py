@@ -23,7 +23,12 @@ from scoremix.learning.coordinates import IndependentColumns
 from scoremix.learning.em.em import e_step
 from scoremix.learning.em.posterior import InMemorySamples, load_samples
 from scoremix.learning.em.seeding import d2_seeds, lloyd, mixture_of_cells
-from scoremix.learning.em.shrinkage import EmpiricalBayesShapePrior, PseudoObservations, rounding_floor
+from scoremix.learning.em.shrinkage import (
+    EmpiricalBayesShapePrior,
+    PseudoObservations,
+    rounding_floor,
+    width_of_categories,
+)
 from scoremix.learning.search.moves import SplitMergeOffers, SplitMergeSearch
 from scoremix.models.covariance.interface import least_variance
 from scoremix.models.covariance.spherical import Spherical
@@ -50,6 +55,11 @@ PLAIN_PASSES, PLAIN_TOLERANCE = 100, 1e-5  # The same for the passes without a p
 GHOST_VARIANCE, REG = 0.1, 1e-6
 
 RESOLUTION = 1e-6  # Smallest variance within a cell, of data of unit variance, that single precision is used for.
+
+# Smallest variance of a component for which moments of single precision are accurate: those of a tied covariance are a
+# difference.
+RESOLVED = 10 * RESOLUTION
+
 LEVELS, STEPS = 16, 20  # Noise levels, and steps at each.
 
 
@@ -84,7 +94,7 @@ def find_global_start(
     state = search.improved(state.mixture, LAST_ROUNDS, LAST_FAILURES, POLISH, state)
     if plain:
         # Without a prior all that a component has in a direction of no width is the rounding of its moments.
-        search = search if least_variance(state.unshrunk) > RESOLUTION else replace(search, rows=everything)
+        search = search if least_variance(state.unshrunk) > RESOLVED else replace(search, rows=everything)
         mixture = search.plain(state.mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
     else:
         mixture = search.em(state.mixture, POLISH, POLISH_TOLERANCE)
@@ -142,11 +152,11 @@ def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     d = local.n_features
     variances = np.trace(local.covariances, axis1=1, axis2=2) / d
     rows = rows.single() if least_variance(local.covariance) > RESOLUTION else rows
-    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * float(np.median(variances)), 1.0, rounding_floor(rows.x))
-    offers = SplitMergeOffers.of(
-        SplitMergeSearch(rows, REG * float(np.median(variances)), EmpiricalBayesShapePrior(kind, d, ghosts)),
-        rows.posterior(local),
-    )
+    blur, typical = width_of_categories(rows.x), float(np.median(variances))
+    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x), blur)
+    search = SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))
+    local = local if blur is None else search.em(local, 1)  # as wide as the two of a split
+    offers = SplitMergeOffers.of(search, rows.posterior(local))
     return float(offers.gains.max()), float(offers.costs[0]) if len(offers.costs) else np.inf
 
 
@@ -178,7 +188,8 @@ def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: 
     d = rows.x.shape[1]
     typical, smallest = typical_variance(rows.x, centers)
     typical = max(typical, 1e-12)
-    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x, counting=counting))
+    blur = None if counting else width_of_categories(rows.x)
+    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x, counting=counting), blur)
     if not TYPES[kind].is_diagonal:  # what all rows have in their thinnest direction is what one component has there
         smallest = min(smallest, float(np.linalg.eigvalsh(product(rows.x.T, rows.x) / len(rows.x))[0]))
     rows = rows.single() if smallest > RESOLUTION else rows

@@ -53,8 +53,12 @@ class SplitMergeSearch:
             return mixture
 
     def plain(self, mixture: Mixture, passes: int, tol: float) -> Mixture:
-        """At most so many passes without the prior, accelerated."""
-        return run_em(self.rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=Squarem()).mixture
+        """At most so many passes without the prior, accelerated; none likewise."""
+        source, acceleration = self.rows.source, Squarem()
+        try:
+            return run_em(source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=acceleration).mixture
+        except CollapsedError:
+            return mixture
 
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
         """Gains of all splits; the two of each get the shape that the components share now."""

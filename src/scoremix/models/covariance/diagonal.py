@@ -146,8 +146,8 @@ class Diagonal:
 
     @staticmethod
     def spread(moment: Floats, n_features: int) -> Floats:
-        """The same in all columns."""
-        return moment[:, None]
+        """Column by column."""
+        return moment
 
     @staticmethod
     def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:

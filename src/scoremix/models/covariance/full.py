@@ -14,11 +14,13 @@ from scoremix.arrays import Array, Floats, like, namespace, product
 from scoremix.features import complete_packed, packed_size
 from scoremix.models.covariance.interface import (
     LOG_2PI,
+    are_beyond_rounding,
     as_float64,
     inverse_factor,
     linear_features,
-    log_dets,
+    pivots_of,
     raised_matrices,
+    representable,
     typical_component,
     upper_index,
 )
@@ -146,11 +148,13 @@ class Full:
 
     def guarded(self, ratio: float) -> Full:
         """Eigenvalues relative to the typical matrix, so that the scales of the columns do not matter."""
-        log_det = log_dets(self.values)
+        pivots = pivots_of(self.values)
+        healthy = are_beyond_rounding(self.values, pivots)
+        log_det = np.full(len(pivots), -np.inf)
+        log_det[healthy] = 2 * np.log(pivots[healthy]).sum(axis=1)
         typical = typical_component(log_det)
         # trace(S^-1 T) bounds the inverse of the smallest relative eigenvalue: healthy components need no more.
         trace = np.full(len(log_det), np.inf)
-        healthy = np.isfinite(log_det)
         precision = (self if np.all(healthy) else Full(self.values[healthy]))._precision
         trace[healthy] = np.einsum("kij,ij->k", precision, self.values[typical])
         lower = np.linalg.cholesky(self.values[typical])
@@ -162,7 +166,7 @@ class Full:
             if values[0] < ratio:
                 out = self.values.copy() if out is None else out
                 root = lower @ (vectors * np.sqrt(np.maximum(values, ratio)))
-                out[k] = root @ root.T
+                out[k] = representable(root @ root.T)
         return self if out is None else Full(out)
 
     def take(self, components: NDArray[np.intp]) -> Full:
@@ -207,7 +211,7 @@ class Full:
     @staticmethod
     def spread(moment: Floats, n_features: int) -> Floats:
         """On the diagonals."""
-        return np.asarray(moment[..., None, None] * np.eye(n_features))
+        return np.asarray(moment[..., None] * np.eye(n_features))
 
     @staticmethod
     def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:

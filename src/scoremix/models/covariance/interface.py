@@ -113,7 +113,7 @@ class Covariance(Protocol):
 
     @staticmethod
     def spread(moment: Floats, n_features: int) -> Floats:
-        """The second moments of isotropic samples, from those of a column, (k,)."""
+        """Second moments of samples without correlations, from those of every column, (k, d), or (d,) of all."""
 
     @staticmethod
     def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
@@ -177,17 +177,34 @@ def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     values = covariance.values
     if covariance.is_diagonal:
         return np.asarray(np.all(values > 0, axis=tuple(range(1, values.ndim))))
-    return have_pivots(values.reshape(-1, *values.shape[-2:]))
+    matrices = values.reshape(-1, *values.shape[-2:])
+    return are_beyond_rounding(matrices, pivots_of(matrices))
 
 
-def have_pivots(matrices: Floats) -> NDArray[np.bool_]:
-    """Which symmetric matrices (k, d, d) have Cholesky factors with pivots that are not rounding: (k,)."""
+def pivots_of(matrices: Floats) -> Floats:
+    """Diagonals of the Cholesky factors of symmetric matrices (k, d, d), shape (k, d); NaN where one has none."""
     try:
-        pivots = np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
+        return np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
-        return np.zeros(1, bool) if len(matrices) == 1 else np.concatenate([have_pivots(m[None]) for m in matrices])
+        if len(matrices) == 1:
+            return np.full(matrices.shape[:2], np.nan)
+        return np.concatenate([pivots_of(one[None]) for one in matrices])
+
+
+def are_beyond_rounding(matrices: Floats, pivots: Floats) -> NDArray[np.bool_]:
+    """Which matrices (k, d, d) have pivots (k, d) that are not rounding."""
     least = 10 * matrices.shape[-1] * np.finfo(np.float64).eps * np.diagonal(matrices, axis1=1, axis2=2)
     return np.asarray(np.all(pivots**2 > least, axis=1))
+
+
+def representable(matrix: Floats) -> Floats:
+    """A matrix, raised where it is not positive beyond rounding: that of a few rows far apart on a line is not."""
+    if are_beyond_rounding(matrix[None], pivots_of(matrix[None]))[0]:
+        return matrix
+    unit = np.sqrt(np.diagonal(matrix))
+    values, vectors = np.linalg.eigh(matrix / np.outer(unit, unit))
+    least = 100 * len(matrix) * np.finfo(np.float64).eps
+    return np.asarray((vectors * np.maximum(values, least)) @ vectors.T * np.outer(unit, unit))
 
 
 def raised_matrices(total: Floats, second: Floats, floor: Floats) -> Floats:
@@ -213,16 +230,6 @@ def typical_component(log_det: Floats) -> int:
     if not len(order):
         raise CollapsedError
     return int(order[len(order) // 2])
-
-
-def log_dets(matrices: Floats) -> Floats:
-    """Log determinants of symmetric matrices (k, d, d); -inf where one is not numerically positive definite."""
-    try:
-        return np.asarray(2 * np.log(np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)).sum(axis=1))
-    except np.linalg.LinAlgError:
-        if len(matrices) == 1:
-            return np.array([-np.inf])
-        return np.concatenate([log_dets(one[None]) for one in matrices])
 
 
 def linear_features(x: Array, frame: Floats, n_sums: int) -> Array:

@@ -149,7 +149,7 @@ class Spherical:
     @staticmethod
     def spread(moment: Floats, n_features: int) -> Floats:
         """Summed over columns."""
-        return moment * n_features
+        return np.asarray(moment.sum(axis=1))
 
     @staticmethod
     def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:

@@ -17,7 +17,7 @@ from scoremix.models.covariance.interface import (
     as_float64,
     inverse_factor,
     linear_features,
-    log_dets,
+    pivots_of,
     raised_matrices,
 )
 
@@ -121,7 +121,7 @@ class Tied:
 
     def guarded(self, ratio: float) -> Tied:
         """One matrix does not collapse alone; it must be positive."""
-        if not np.all(np.isfinite(log_dets(self.values[None]))):
+        if not np.all(pivots_of(self.values[None]) > 0):
             raise CollapsedError
         return self
 
@@ -166,7 +166,7 @@ class Tied:
     @staticmethod
     def spread(moment: Floats, n_features: int) -> Floats:
         """On the diagonal."""
-        return np.asarray(moment[..., None, None] * np.eye(n_features))
+        return np.asarray(moment[..., None] * np.eye(n_features))
 
     @staticmethod
     def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
