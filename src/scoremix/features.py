@@ -2,7 +2,7 @@
 
 * `packed`: degree <= 2 without repetition, ``[1, x, upper(x x^T)]``: the sufficient statistics of a Gaussian mixture.
 * `Hermite`: products of normalised Hermite polynomials of any total degree: the regressors of the piecewise polynomial
-  score. In coordinates local to a cell (centerd and scaled by the noisy standard deviation) they are close to
+  score. In coordinates local to a cell (centered and scaled by the noisy standard deviation) they are close to
   orthonormal, so their Gram matrix is well conditioned (about 10 at degree 5; raw monomials: 10**12).
 
 Features are ordered by total degree, so that every lower degree is a leading block of the same Gram matrix. Arrays are

@@ -76,8 +76,8 @@ class ShellTruth(Truth):
         d = self.centers.shape[1]
         radii, log_weights = self._nodes()
         isotropic = self.noise_scale**2 + float(np.exp(log_weights) @ radii**2) / d
-        centerd = self.centers - self.mean
-        return np.asarray(isotropic * np.eye(d) + centerd.T @ centerd / len(centerd))
+        centered = self.centers - self.mean
+        return np.asarray(isotropic * np.eye(d) + centered.T @ centered / len(centered))
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         """Draw n rows together with their centers and shells."""

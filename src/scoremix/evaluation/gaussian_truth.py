@@ -57,9 +57,9 @@ class GaussianMixtureTruth(Truth):
     @property
     def cov(self) -> FloatArray:
         """Covariance of x, shape (d, d): within plus between components."""
-        centerd = self.means - self.mean
+        centered = self.means - self.mean
         within = np.einsum("k,kij->ij", self.weights, self.covariances)
-        return np.asarray(within + (centerd * self.weights[:, None]).T @ centerd)
+        return np.asarray(within + (centered * self.weights[:, None]).T @ centered)
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         """Draw n rows together with their component means and component numbers."""

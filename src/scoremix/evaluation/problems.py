@@ -303,7 +303,7 @@ def _covariances(
 
 
 def _simplex(k: int, d: int, rng: np.random.Generator) -> FloatArray:
-    """Centers all at distance one from each other, in random orientation, centerd at the origin."""
+    """Centers all at distance one from each other, in random orientation, centered at the origin."""
     _require(k <= d + 1, f'layout="simplex" needs k <= d + 1, got k = {k}, d = {d}')
     corners = np.eye(k) / np.sqrt(2)
     vectors = np.linalg.svd(corners - corners.mean(axis=0)).U[:, : k - 1] / np.sqrt(2)  # (k, k - 1)
@@ -311,7 +311,7 @@ def _simplex(k: int, d: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _darts(k: int, d: int, rng: np.random.Generator) -> FloatArray:
-    """Packed random centers whose smallest distance is one, centerd at the origin."""
+    """Packed random centers whose smallest distance is one, centered at the origin."""
     side, centers = 1 / np.sqrt(d), np.zeros((1, d))
     while len(centers) < k:
         darts = side * rng.uniform(-0.5, 0.5, (64, d))

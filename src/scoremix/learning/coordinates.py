@@ -111,8 +111,8 @@ def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats,
 def _independent(z: Floats, weight: Floats, *, follow: bool) -> tuple[Ints, Floats]:
     """Columns that determine the others, and how; but for constant ones all, where others are not followed."""
     d = z.shape[1]
-    centerd = z - np.average(z, axis=0, weights=weight)
-    second = product(centerd.T * weight, centerd) / weight.sum()
+    centered = z - np.average(z, axis=0, weights=weight)
+    second = product(centered.T * weight, centered) / weight.sum()
     variance = np.diagonal(second).copy()
     width = np.sqrt(np.where(variance > NO_WIDTH, variance, 1.0))
     if not follow:

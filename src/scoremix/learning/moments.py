@@ -62,17 +62,17 @@ class Moments:
 def chunk_moments(chunk: Chunk, origin: Floats) -> Moments:
     """Moments of one chunk about `origin`; cost O(n d^2), one symmetric product."""
     xp = namespace(chunk.x)
-    centerd = chunk.x - like(origin, chunk.x)[None, :]
+    centered = chunk.x - like(origin, chunk.x)[None, :]
     if chunk.weight is None:
-        n = np.float64(centerd.shape[0])
-        weight, squared, weighted = n, n, centerd
+        n = np.float64(centered.shape[0])
+        weight, squared, weighted = n, n, centered
     else:
         weight = np.float64(to_numpy(xp.sum(chunk.weight)))
         squared = np.float64(to_numpy(xp.sum(chunk.weight**2)))
-        weighted = centerd * chunk.weight[:, None]
+        weighted = centered * chunk.weight[:, None]
     first = to_numpy(xp.sum(weighted, axis=0)).astype(np.float64)
-    second = to_numpy(product(weighted.T, centerd)).astype(np.float64)
-    distance = xp.abs(centerd)
+    second = to_numpy(product(weighted.T, centered)).astype(np.float64)
+    distance = xp.abs(centered)
     if chunk.weight is not None:
         distance = distance * xp.astype(chunk.weight > 0, distance.dtype)[:, None]  # a row without weight is absent
     reach = to_numpy(xp.max(distance, axis=0)).astype(np.float64)

@@ -1,6 +1,6 @@
 """Candidates of cells for general covariances, without being told the number of components.
 
-Crude means and covariances (`learning.crude_estimates`) are made for 1, 2, 4, .. components, for as long as the
+Crude means and covariances (`learning.cks.means`) are made for 1, 2, 4, .. components, for as long as the
 held-out denoising loss of their cells on a few rows gains: the rule of Proposition 49, asked of k. The best few sets go
 on; which of them a noise level uses, and which of their members share a cell there, is asked again at every level.
 
@@ -104,7 +104,7 @@ class _CandidateMaker:
         return tuple(self._in_frame(crude) for crude in found)
 
     def _in_frame(self, crude: LikelihoodRatio) -> LikelihoodRatio:
-        """Candidates of standardised columns in the coordinates of the frame, none flatter than `FLAT`."""
+        """Candidates of standardised columns in the coordinates of the frame, none flatter than `MIN_WIDTH`."""
         turn, lead = self.space.turn, self.directions.lead
         out = turn @ lead
         covariances = crude.covariances + MIN_WIDTH**2 * np.eye(crude.covariances.shape[1])

@@ -189,7 +189,7 @@ def enumerate_partitions(
 def choose_cells(
     trials: Sequence[Source], sets: Iterable[LikelihoodRatio], sigma: float, level: int, how: RegressionSettings
 ) -> LikelihoodRatio:
-    """The cells of a level: those of `partitions` that do best on trial rows, on `TRIALS` few first."""
+    """The cells of a level: those of `enumerate_partitions` that do best on trial rows, on `TRIALS` few first."""
     candidates: Sequence[LikelihoodRatio] = enumerate_partitions(sets, sigma)
     for trial, (_, kept) in zip(trials, TRIALS, strict=True):
         if len(candidates) > 1:

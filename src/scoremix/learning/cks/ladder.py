@@ -1,12 +1,13 @@
 """A ladder of cells alone for general covariances: LearnScore of CKS at every noise level.
 
-Of all candidate sets (`learning.cell_candidates`) and ways to share cells, a level takes those of the lowest held-out
-denoising loss (Algorithm 5, Proposition 49; `learning.likelihood_ratio_regression`). Then
+Of all candidate sets (`learning.cks.candidates`) and ways to share cells, a level takes those of the lowest held-out
+denoising loss (Algorithm 5, Proposition 49; `learning.cks.cells`). Then
 
 * ``gates="hard"``: a polynomial in every cell about its linear score, as published.
 * ``gates="soft"``: the Gaussians of the cells are a mixture, moved by a few EM steps on noisy rows of this level
-  (`learning.cell_gates`). Its responsibilities are the gates: the linear scores of the cells, gated, are its score. A
-  polynomial per Gaussian adds what that misses, where it surely pays on held-out rows (`learning.residual_regression`).
+  (`learning.cks.gates`). Its responsibilities are the gates: the linear scores of the cells, gated, are its score. A
+  polynomial per Gaussian adds what that misses, where it surely pays on held-out rows
+  (`learning.regression.corrections`).
 
 Every level has cells of its own; there is no mixture of the data behind them. What is reported as components are the
 cells of the lowest level, those that one Gaussian explains merged.

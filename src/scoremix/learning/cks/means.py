@@ -2,13 +2,13 @@
 
 Components may coincide, overlap or cross; all that is asked is that each true mean and covariance has *some* candidate
 within a constant times the scale of the components (CKS Lemma 9). That is enough to cut space into cells in which
-polynomials of low degree express the score (Algorithm 5, `scoremix.learning.likelihood_ratio_regression`).
+polynomials of low degree express the score (Algorithm 5, `scoremix.learning.cks.cells`).
 
 * *Means* (Algorithm 2): V = top k directions of the second moment M of the data, here about their mean, which makes the
   result move with the data. What V leaves of a component of weight w is at most ``sqrt(lambda_(k+1)(M) / w)``: for
   every unit v outside, ``w (v . m)^2 <= v^T M v``. As ``lambda_(k+1) <= beta``, the largest variance of a component,
   this is the paper's ``O(sqrt(beta))``.
-* *Covariances* (Algorithm 3): `scoremix.learning.covariance_candidates`.
+* *Covariances* (Algorithm 3): `scoremix.learning.cks.covariances`.
 
 Within V the paper takes nets, whose size is exponential in k. The default takes what the data show: centers of
 Lloyd's cells of projected rows, and local second moments. How many means and covariances there should be, nobody

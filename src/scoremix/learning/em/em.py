@@ -1,10 +1,10 @@
 """Expectation maximisation: nothing but update until converged.
 
-One pass over the data is the statistic of this file, `Expected`: for every component the mass, the first and the second
-moment about its own present mean. About the mean, not about the origin: then the new parameters are small corrections,
-and no digits are lost where means are far apart. The M-step is the small solve.
+One pass over the data is the statistic of this file, `ExpectedMoments`: for every component the mass, the first and the
+second moment about its own present mean. About the mean, not about the origin: then the new parameters are small
+corrections, and no digits are lost where means are far apart. The M-step is the small solve.
 
-`fit` iterates passes, plain or accelerated; an accelerated step is a guess that is taken back where it lowers the
+`run_em` iterates passes, plain or accelerated; an accelerated step is a guess that is taken back where it lowers the
 likelihood. Its stopping rule, and what it reports, are those of scikit-learn.
 """
 

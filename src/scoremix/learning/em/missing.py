@@ -143,7 +143,7 @@ class Completion:
 def expectation_with_missing(source: Source, mixture: Mixture, n_threads: int | None = None) -> ExpectedMoments:
     """E-step where NaN entries are missing values: one pass over a source.
 
-    Returns as from `expectation`; the log likelihood is that of the observed entries.
+    Returns as from `e_step`; the log likelihood is that of the observed entries.
     """
     support = np.flatnonzero(mixture.weights != 0)
     if len(support) < mixture.n_components:

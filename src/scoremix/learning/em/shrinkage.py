@@ -3,15 +3,16 @@
 Components of few rows overfit their covariances, and maximum likelihood likes it: the held-out likelihood falls while
 the likelihood rises. Restarts and early stopping hide this; shrinkage cures it.
 
-`SharedShape` is empirical Bayes. Each covariance is a volume times a shape (of unit volume). Shapes shrink towards the
-common shape, and volumes towards the common volume, each as strongly as the components are found to be alike. The
-common shape counts as the number of rows that makes the second moments of all components most probable; the common
-volume as ``2 / (d t2)`` rows, with ``t2`` the variance between the logarithms of volumes that is left after sampling
-noise is taken off. Where components differ, or rows are many, nothing changes; nothing depends on
-units, nor on scales that differ from component to component.
+`EmpiricalBayesShapePrior` is empirical Bayes. Each covariance is a volume times a shape (of unit volume). Shapes shrink
+towards the common shape, and volumes towards the common volume, each as strongly as the components are found to be
+alike. The common shape counts as the number of rows that makes the second moments of all components most probable; the
+common volume as ``2 / (d t2)`` rows, with ``t2`` the variance between the logarithms of volumes that is left after
+sampling noise is taken off. Where components differ, or rows are many, nothing changes; nothing depends on units, nor
+on scales that differ from component to component.
 
-`Ghosts` is a row or so of a small variance, for components that have hardly any of their own; and the least variance of
-data that were rounded, which the likelihood would otherwise pile up on single values.
+`PseudoObservations` is a row or so of a small variance, for components that have hardly any of their own; and the least
+variance of data that were rounded, which the likelihood would otherwise pile up on single values; and, in a search, the width
+of categories.
 """
 
 from __future__ import annotations

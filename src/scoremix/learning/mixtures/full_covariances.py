@@ -3,7 +3,7 @@
 The number is searched for with full covariances, and EM ends the fit. With few rows that search stops early: in many
 dimensions a component's matrix costs more than a small cluster can pay. Two searches are therefore run where rows are
 few, and what they find is fitted alike, by EM with full covariances whose shapes shrink towards their common shape
-(`scoremix.learning.shrinkage`): only where they look for clusters differs.
+(`scoremix.learning.em.shrinkage`): only where they look for clusters differs.
 
 Wide
     The search with full covariances: few components, each with a matrix of its own.

@@ -1,16 +1,16 @@
 """A ladder from a mixture: its score is known at every noise level, and where it errs polynomials correct it.
 
-Two mixtures serve as the base. Where the data carry isotropic noise of known scale, atoms (`learning.atoms`), in the
-leading subspace of the data. Else a Gaussian mixture with full covariances whose number of components is found:
+Two mixtures serve as the base. Where the data carry isotropic noise of known scale, atoms (`learning.mixtures.npmle`),
+in the leading subspace of the data. Else a Gaussian mixture with full covariances whose number of components is found:
 
 1. *Units.* Columns are standardised, so units do not matter; columns that are linear combinations of others, or
    constant, are left out: the frame of the model is the space that the data span, and outside it there is nothing.
 2. *Directions.* Of more than `MOST_DIRECTIONS`, the principal ones are the mixture's; all components share the Gaussian
    of the others.
 3. *Components.* They are searched for with full covariances or, where rows are few and held-out ones prefer it, with
-   diagonal ones, in more directions if need be; covariances are full in the end (`learning.general_mixture`).
+   diagonal ones, in more directions if need be; covariances are full in the end (`learning.mixtures.full_covariances`).
 4. *Width.* A component that lies in a plane, a line or a point has no score without noise. Covariances are kept above
-   `FLAT`, which the caller is told of: learning has to stop at a level above 0 (CKS, Remark 4).
+   `MIN_WIDTH`, which the caller is told of: learning has to stop at a level above 0 (CKS, Remark 4).
 
 Corrections are learnt for such a base only. Atoms are already all that the data tell of the mixing measure: on
 clusters, curves and balls no polynomial gained on held-out rows.
@@ -74,7 +74,7 @@ def fine_directions(n_rows: int) -> int:
 def find_base_mixture(source: Source, moments: Moments, rank: int | None, rng: np.random.Generator) -> BaseMixture:
     """Learn a Gaussian mixture with full covariances, its number of components found.
 
-    The cost of `general_mixture`: O(n k d^2) per pass. Multiplying columns by numbers changes nothing else.
+    The cost of `find_full_mixture`: O(n k d^2) per pass. Multiplying columns by numbers changes nothing else.
     """
     space = StandardizedColumns.of(moments)
     rows = Mapped(as_float64(source), len(space.columns), space.encode)

@@ -30,12 +30,12 @@ def local_noise_scale(points: Floats, rng: np.random.Generator) -> float:
     is on the safe side.
     """
     n, d = points.shape
-    centerd = points - points.mean(axis=0)
-    _, singular, axes = np.linalg.svd(centerd, full_matrices=False)
+    centered = points - points.mean(axis=0)
+    _, singular, axes = np.linalg.svd(centered, full_matrices=False)
     widths = singular / np.sqrt(n)
     largest = float(widths[0])
     kept = min(DIRECTIONS, len(widths))
-    coordinates = centerd @ axes[:kept].T / largest
+    coordinates = centered @ axes[:kept].T / largest
     crude = _crude_mixture(coordinates, rng)
     heavy = crude.weights_ >= min(0.05, crude.weights_.max())
     scales = [largest * float(np.sqrt(np.linalg.eigvalsh(crude.covariances_[heavy]).min()))]

@@ -1,6 +1,6 @@
 """Residual regression: learn what the score of a mixture misses, at every noise level.
 
-In the local coordinate u of component j (`scoremix.models.corrected`) the residual ``s - s_base`` is regressed on
+In the local coordinate u of component j (`scoremix.models.score_model`) the residual ``s - s_base`` is regressed on
 Hermite polynomials h_a with the responsibilities r_j for weights: a Gram matrix ``G_j = E[r_j h h^T]`` and cross
 products ``B_j = E[r_j h (s - s_base)^T]``, both from one pass over noisy rows. The unknown s drops out of B_j in two
 ways.

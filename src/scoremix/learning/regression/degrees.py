@@ -5,7 +5,7 @@ fitting on all folds but one and judging on that one needs no second pass. First
 then cell by cell whether a lower one is better (the effect of taking a block of features out of a ridge regression has
 a closed form), kept only if the refitted whole is better held out.
 
-What is only added to a model that stands without it (`choose`) must gain surely, over none at all.
+What is only added to a model that stands without it (`select_if_sure`) must gain surely, over none at all.
 """
 
 from __future__ import annotations

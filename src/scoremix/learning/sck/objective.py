@@ -11,7 +11,7 @@ score ``s(y) = (m(y) - y) / v``. At ``y = x + sigma z`` three objectives are off
 They have one expectation L: ``E denoising = E implicit + d / sigma^2`` (Stein's identity in z, for every x), and
 ``E[sliced | y] = implicit``.
 
-*The complement is exact.* A student moves points only within the span of its centerd means, of q dimensions. Noise
+*The complement is exact.* A student moves points only within the span of its centered means, of q dimensions. Noise
 across it meets nothing that is not linear, so it is integrated out: q numbers are drawn per row, not d, and what is
 left costs little more than a pass of EM.
 

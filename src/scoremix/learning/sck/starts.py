@@ -1,7 +1,7 @@
 """Where gradient descent starts: at random, as the paper does for two components, or warm.
 
-Samples are in the coordinates of the student, where every component has about unit covariance; `within` finds such
-coordinates where the covariances are not known.
+Samples are in the coordinates of the student, where every component has about unit covariance; `within_covariance`
+finds such coordinates where the covariances are not known.
 """
 
 from __future__ import annotations

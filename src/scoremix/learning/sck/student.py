@@ -1,7 +1,8 @@
 """What gradient descent learns: a mixture of spherical Gaussians of one known variance, at levels of noise.
 
-A student moves points only within the span of its centerd means, of q <= k - 1 dimensions: all that is not linear
-happens in these coordinates. A `Level` is a student there, at one noise level; `Noisy` are rows with noise, seen by it.
+A student moves points only within the span of its centered means, of q <= k - 1 dimensions: all that is not linear
+happens in these coordinates. A `NoisyStudent` is a student there, at one noise level; `NoisySamples` are rows with
+noise, seen by it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Student:
 
     @cached_property
     def axes(self) -> Floats:
-        """Orthonormal basis (d, q) of the span of the centerd means: the one they are in where k > d."""
+        """Orthonormal basis (d, q) of the span of the centered means: the one they are in where k > d."""
         k, d = self.means.shape
         return np.eye(d) if k > d else np.linalg.qr((self.means[1:] - self.means[0]).T)[0]
 

@@ -5,8 +5,8 @@ likelihood minus the charges. Two charges are used. The Bayesian information cri
 parameters, stops a mixture from growing, and lets it shrink. It charges a small component as if all rows spoke of it.
 The minimum message length ``((q - 1) log(n w) + log n) / 2n`` (Figueiredo and Jain, 2002) charges by the component's
 own rows, so it finds small components; but it is too lenient to be used alone: a split must gain on held-out rows too.
-Parameters of a shape that all components share (`scoremix.learning.shrinkage`) are charged only as far as a component's
-own rows decide them; else small components in many dimensions could never pay for their matrices.
+Parameters of a shape that all components share (`scoremix.learning.em.shrinkage`) are charged only as far as a
+component's own rows decide them; else small components in many dimensions could never pay for their matrices.
 
 1. Over-cover: three times as many seeds, until merging what is not worth its charge leaves few of them.
 2. Prune: merges and deletions in batches, each kept if the charged likelihood rises.

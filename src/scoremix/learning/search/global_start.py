@@ -2,10 +2,10 @@
 
 1. Too many seeds, so that every cluster gets one: ``OVER`` times as many as components, by D^2 sampling.
 2. Merge the cheapest pairs until the number is right. Costs are exact, so clusters stay apart, and doubles go.
-3. Moves (`scoremix.learning.moves`) until none is promising.
+3. Moves (`scoremix.learning.search.moves`) until none is promising.
 4. The same moves on all rows (a larger sample where these are many). What follows is plain EM.
 
-Or start from noise (`annealed_centers`): all centers at the mean, and data that are first drowned in noise, then less
+Or start from noise (`anneal_centers`): all centers at the mean, and data that are first drowned in noise, then less
 and less: what a diffusion model does when it samples. Fresh noise at every level matters, not only the temperature.
 
 The search is made in single precision where that resolves the smallest cell: twice as fast, for decisions that do not
