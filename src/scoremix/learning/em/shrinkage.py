@@ -11,8 +11,8 @@ sampling noise is taken off. Where components differ, or rows are many, nothing 
 on scales that differ from component to component.
 
 `PseudoObservations` is a row or so of a small variance, for components that have hardly any of their own; and the least
-variance of data that were rounded, which the likelihood would otherwise pile up on single values; and, in a search, the width
-of categories.
+variance of data that were rounded, which the likelihood would otherwise pile up on single values; and, in a search, the
+width of categories.
 """
 
 from __future__ import annotations
