@@ -176,7 +176,7 @@ def test_sliced_is_implicit_on_the_average(weighted):
     student, x = problem(k=4, d=3, n=60)
     rng, at = np.random.default_rng(0), at_noise_levels(student, 0.8, None, may_be_zero=True)[0]
     signs = np.repeat(np.array(list(every((-1.0, 1.0), repeat=3)))[:, :, None], 60, axis=2)  # all: an exact average
-    noisy, weight = at.noisy((x - student.centre).T, rng.standard_normal((3, 60)), signs), rng.random(60)
+    noisy, weight = at.noisy((x - student.center).T, rng.standard_normal((3, 60)), signs), rng.random(60)
     pair = [SpanSums(0.0, np.zeros((4, 3)), np.zeros(4), np.zeros((4, 60))) for _ in range(2)]
     for kind, sums in zip(("implicit", "sliced"), pair, strict=True):
         sums.add(kind, at, noisy, weight if weighted else None, 0.5)

@@ -231,7 +231,7 @@ def test_means_stay_in_the_ball(is_symmetric, centre):
     source, method = problem()[0], KnownCovariance(GradientDescent(1.0), is_symmetric=is_symmetric)
     mu = np.array([0.3, -0.5, 0.2])
     start = replace(Student.symmetric(mu), means=centre + np.stack([mu, -mu]))
-    ball = replace(single_level(0.2, 10), radius=1.5, centre=centre)
+    ball = replace(single_level(0.2, 10), radius=1.5, center=centre)
     inside, outside = (descend(source, start, [stage], method)[1] for stage in (ball, single_level(0.2, 10)))
     norms = np.array([np.linalg.norm(r.means - centre, axis=1) for r in inside])
     assert norms.max() <= 1.5 * (1 + 1e-12)

@@ -44,7 +44,7 @@ def test_panels_say_what_they_show(learnt):
     figure = fit_figure(model, array, samples, columns, title="Two clusters")
     assert [axes.get_title(loc="left") for axes in panels(figure)] == [
         "Data: 300 points",
-        "Denoised: the centre of each point",
+        "Denoised: the center of each point",
         "Samples: 50 new points",
         "The tree of regression cells, splitting as the noise falls, coloured by the cell they end in",
     ]

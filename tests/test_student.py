@@ -16,7 +16,7 @@ def test_the_span_holds_the_means(k, d, q):
     here = student(k, d)
     assert here.axes.shape == (d, q)
     np.testing.assert_allclose(here.axes.T @ here.axes, np.eye(q), atol=1e-12)
-    local = here.means - here.centre
+    local = here.means - here.center
     np.testing.assert_allclose(local @ here.axes @ here.axes.T, local, atol=1e-12)
 
 
@@ -30,12 +30,12 @@ def test_rows_seen_by_a_level():
     (level,) = at_noise_levels(here, 0.7, None, may_be_zero=False)
     assert level.variance == pytest.approx(0.5 + 0.49)
     x, z = rng.standard_normal((2, 5)) @ np.eye(5) + 10, rng.standard_normal((2, 2))
-    inside = here.axes.T @ (x - here.centre).T
+    inside = here.axes.T @ (x - here.center).T
     noisy = level.noisy(inside, z)
     y = x + 0.7 * (here.axes @ z).T
     shares = here.mixture(0.7).evaluate(y)[1]
     np.testing.assert_allclose(noisy.shares.T, shares, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(here.centre + (here.axes @ noisy.middle).T, shares @ here.means, rtol=1e-9)
+    np.testing.assert_allclose(here.center + (here.axes @ noisy.middle).T, shares @ here.means, rtol=1e-9)
 
 
 def test_far_components_weigh_almost_nothing_but_are_numbers():
