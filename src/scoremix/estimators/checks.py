@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from scoremix.arrays import Array, Floats, is_foreign, like, namespace, product, to_numpy
+from scoremix.arrays import Array, Floats, as_floating, is_foreign, like, namespace, product, to_numpy
 from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
@@ -30,6 +30,13 @@ SCORE_ROWS = 16384  # Rows per chunk when log densities are averaged.
 
 # Sums of squares of so large samples, and of one over these, are numbers in their precision.
 LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
+
+# What to do about NaN, where an estimator has no parameter `missing_values`, and where it has one.
+MISSING = (
+    "GaussianMixture(missing_values=numpy.nan) integrates such entries out; else remove or impute these rows",
+    "with missing_values=numpy.nan such entries are missing values and integrated out; without it, remove or impute "
+    "these rows",
+)
 
 PACKAGE = str(Path(__file__).parents[1])  # Where the library's own files are.
 
@@ -121,35 +128,45 @@ def check_together(params: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}={params[name]!r} is for correction_of='nothing': say so, or leave {name} out.")
 
 
-def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
+def validated_samples(
+    estimator: Any, X: Any, *, reset: bool, allow_nan: bool = False, min_rows: int = 1, keep_integers: bool = False
+) -> Array:
     """Check samples by scikit-learn's rules; arrays of other array libraries stay where they are.
 
-    ValueError: If X is no table of finite numbers, has fewer than 2 rows (`reset`), or does not fit the fitted columns.
+    Floating afterwards, unless integers may stay (`keep_integers`): a source makes them floating chunk by chunk.
+
+    ValueError: If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
+    `min_rows` rows, or does not fit the fitted columns.
     """
-    X = unmasked(X, allow_nan=False)
-    if not is_foreign(X):
+    X = unmasked(X, allow_nan=allow_nan)
+    if is_foreign(X):
+        x = X if keep_integers else as_floating(X)
+        _check_foreign(x, allow_nan=allow_nan, min_rows=min_rows)
+        check_columns(estimator, x, reset=reset)
+    else:
         x = validate_data(
             estimator,
             X,
             reset=reset,
-            dtype="numeric",
+            dtype="numeric" if keep_integers else [np.float64, np.float32],
             ensure_all_finite="allow-nan",  # infinities are refused there
-            ensure_min_samples=2 if reset else 1,
+            ensure_min_samples=min_rows,
         )
-        check_nothing_is_missing(
-            x, "GaussianMixture(missing_values=numpy.nan) integrates such entries out; else remove or impute these rows"
-        )
-        if reset:
-            check_squares(x)
-        return x
-    if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
-        raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
-    if not bool(namespace(X).all(namespace(X).isfinite(X))):
-        raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
-    check_columns(estimator, X, reset=reset)
+        if not allow_nan:
+            check_nothing_is_missing(x, MISSING[hasattr(estimator, "missing_values")])
     if reset:
-        check_squares(X)
-    return X
+        check_squares(x)
+    return x
+
+
+def _check_foreign(x: Array, *, allow_nan: bool, min_rows: int) -> None:
+    """Refuse arrays of other libraries that are no rows of numbers, as scikit-learn's validation does for its own."""
+    if x.ndim != 2 or x.shape[0] < min_rows:
+        raise ValueError(f"X has shape {tuple(x.shape)}: give rows of samples, (n, d), at least {min_rows}.")
+    xp = namespace(x)
+    fine = xp.isfinite(x) | xp.isnan(x) if allow_nan else xp.isfinite(x)
+    if not bool(xp.all(fine)):
+        raise ValueError(f"X contains {'' if allow_nan else 'NaN or '}infinite entries: remove or impute these rows.")
 
 
 def check_nothing_is_missing(x: NDArray[Any], advice: str) -> None:

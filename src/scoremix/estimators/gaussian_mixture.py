@@ -29,7 +29,7 @@ from scoremix.arrays import (
     precise_like,
     to_numpy,
 )
-from scoremix.estimators.checks import check_number, informative, warn
+from scoremix.estimators.checks import check_number, informative, validated_samples, warn
 from scoremix.estimators.fitted_mixture import FittedMixture
 from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
@@ -44,7 +44,6 @@ from scoremix.estimators.mixture_inputs import (
     has_missing,
     inverse_of,
     known_mixture,
-    validated_rows,
 )
 from scoremix.estimators.parameters import ParameterAttributes
 from scoremix.estimators.whole import all_or_nothing
@@ -588,12 +587,12 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
         return self._mixture.n_parameters
 
     def _rows(self, X: Any, *, reset: bool, min_rows: int) -> Array:
-        return validated_rows(self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows)
+        return validated_samples(self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows)
 
     def _asked(self, X: Any, allow_nan: bool | None = None) -> Array:
         check_is_fitted(self)
         allow_nan = self.missing_values is not None if allow_nan is None else allow_nan
-        return validated_rows(self, X, reset=False, allow_nan=allow_nan)
+        return validated_samples(self, X, reset=False, allow_nan=allow_nan)
 
     def _labels(self, x: Array) -> NDArray[np.intp] | Array:
         return super()._labels(x) if self.missing_values is None else namespace(x).argmax(self._posterior(x)[1], axis=1)

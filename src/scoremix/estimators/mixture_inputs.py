@@ -9,17 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
 
-from scoremix.arrays import Array, Floats, as_floating, as_numpy, is_foreign, namespace, to_numpy
-from scoremix.estimators.checks import (
-    check_choice,
-    check_columns,
-    check_nothing_is_missing,
-    check_number,
-    check_squares,
-    unmasked,
-)
+from scoremix.arrays import Array, Floats, as_numpy, is_foreign, namespace, to_numpy
+from scoremix.estimators.checks import check_choice, check_number
 from scoremix.learning.em.seeding import n_distinct_rows
 from scoremix.models.covariance.interface import Covariance
 from scoremix.models.covariance.types import TYPES, covariance_of, shape_of_values
@@ -70,43 +62,6 @@ def _check_number_of_components(params: Mapping[str, Any]) -> None:
     given = [name for name in ("weights_init", "means_init", "precisions_init") if params[name] is not None]
     if given:
         raise ValueError(f'{given[0]} is given with n_components="auto", which finds its own start: give the number.')
-
-
-def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_rows: int = 1) -> Array:
-    """Check samples by scikit-learn's rules; floating afterwards, in the library they came in.
-
-    ValueError: If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
-    `min_rows` rows, or does not fit the fitted columns.
-    """
-    X = unmasked(X, allow_nan=allow_nan)
-    if not is_foreign(X):
-        x = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",  # infinities are refused there
-            ensure_min_samples=min_rows,
-        )
-        if not allow_nan:
-            check_nothing_is_missing(
-                x,
-                "with missing_values=numpy.nan such entries are missing values and integrated out; without it, remove "
-                "or impute these rows",
-            )
-        if reset:
-            check_squares(x)
-        return x
-    if X.ndim != 2 or X.shape[0] < min_rows:
-        raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least {min_rows}.")
-    X, xp = as_floating(X), namespace(X)
-    fine = xp.isfinite(X) | xp.isnan(X) if allow_nan else xp.isfinite(X)
-    if not bool(xp.all(fine)):
-        raise ValueError(f"X contains {'' if allow_nan else 'NaN or '}infinite entries: remove or impute these rows.")
-    check_columns(estimator, X, reset=reset)
-    if reset:
-        check_squares(X)
-    return X
 
 
 def has_missing(source: Source) -> bool:
