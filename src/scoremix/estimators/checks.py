@@ -1,11 +1,10 @@
-"""Checks of everything a user hands in: every refusal is one sentence that names what is wrong and what to do."""
+"""Checks of samples that users hand in, and of what goes with them: refusals name what is wrong and what to do."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,13 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
 from scoremix.arrays import Array, Floats, as_floating, is_foreign, like, namespace, product, to_numpy
+from scoremix.estimators.parameters import LARGEST_SIGMA
 from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
 
 # Points further from the mean than this many times the farthest sample are warned about (noise level allowed for).
 FAR = 2.0
-
-# Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still.
-LARGEST_SIGMA = 1e75
 
 LARGEST_SINGLE_SIGMA = 1e18  # Largest noise level of samples in single precision.
 MOMENT_ROWS = 16384  # Rows per chunk when moments are taken.
@@ -47,85 +44,6 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
-
-
-def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    """Refuse a value that is none of `choices`.
-
-    ValueError: Naming the parameter, the value and the choices.
-    """
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={value!r} is not known: choose {' or '.join(map(repr, choices))}.")
-
-
-def check_number(
-    name: str,
-    value: Any,
-    *,
-    above: float = -np.inf,
-    at_least: float = -np.inf,
-    below: float = np.inf,
-    at_most: float = np.inf,
-    integer: bool = False,
-) -> None:
-    """Refuse a value that is not a finite number (or integer) in the range.
-
-    ValueError: Naming the parameter, the value and the range.
-    """
-    kind = Integral if integer else Real
-    is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-    if is_number and -np.inf < value < np.inf and above < value < below and at_least <= value <= at_most:
-        return
-    bounds = [
-        text
-        for text, bound in (
-            (f"> {above:g}", above),
-            (f">= {at_least:g}", at_least),
-            (f"< {below:g}", below),
-            (f"<= {at_most:g}", at_most),
-        )
-        if np.isfinite(bound)
-    ]
-    what = "an integer" if integer else "a number"
-    raise ValueError(f"{name}={value!r} is out of range: give {what} {' and '.join(bounds)}.")
-
-
-def check_parameters(params: Mapping[str, Any]) -> None:
-    """Check the constructor parameters of a DiffusionMixture.
-
-    ValueError: Naming the first parameter that is out of range.
-    """
-    check_choice("covariance", params["covariance"], ("identity", "general"))
-    check_choice("correction_of", params["correction_of"], ("mixture", "nothing"))
-    check_choice("gates", params["gates"], ("soft", "hard"))
-    if params["noise_scale"] != "auto":
-        check_number("noise_scale", params["noise_scale"], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
-    if params["degree"] != "auto":
-        check_number("degree", params["degree"], at_least=1, integer=True)
-    check_number("n_levels", params["n_levels"], at_least=2, integer=True)
-    check_number("min_weight", params["min_weight"], above=0, below=1)
-    check_number("n_draws", params["n_draws"], at_least=1, integer=True)
-    check_number("validation_fraction", params["validation_fraction"], above=0, at_most=0.5)
-    check_number("verbose", params["verbose"], at_least=0)
-    for name in ("sigma_min", "sigma_max"):
-        if params[name] is not None:
-            check_number(name, params[name], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
-    check_together(params)
-
-
-def check_together(params: Mapping[str, Any]) -> None:
-    """Refuse parameters of a DiffusionMixture that do not go together, and would be ignored.
-
-    ValueError: Naming them.
-    """
-    if params["covariance"] == "general" and params["noise_scale"] != 1.0:
-        raise ValueError(
-            f"noise_scale={params['noise_scale']!r} is for covariance='identity': with covariance='general' "
-            "covariances are learnt, so leave it out."
-        )
-    for name, free in (("gates", "soft"), ("degree", "auto")):
-        if params["correction_of"] == "mixture" and params[name] != free:
-            raise ValueError(f"{name}={params[name]!r} is for correction_of='nothing': say so, or leave {name} out.")
 
 
 def validated_samples(

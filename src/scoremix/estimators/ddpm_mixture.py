@@ -19,22 +19,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats
-from scoremix.estimators.checks import check_number, informative, validated_samples
+from scoremix.estimators.attributes import LearntAttributes, all_or_nothing
+from scoremix.estimators.checks import informative, validated_samples
 from scoremix.estimators.ddpm_file import pack_descent
-from scoremix.estimators.ddpm_inputs import (
-    LEARNT,
-    Units,
-    check_ddpm_parameters,
-    given_means,
-    known_units,
-    stages_of,
-    start_weights,
-)
 from scoremix.estimators.fitted_mixture import FittedMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.learnt import LearntAttributes
-from scoremix.estimators.mixture_inputs import check_distinct_rows, check_rows_suffice
-from scoremix.estimators.whole import all_or_nothing
+from scoremix.estimators.mixture_inputs import (
+    check_distinct_rows,
+    check_rows_suffice,
+    given_means,
+    known_units,
+    start_weights,
+)
+from scoremix.estimators.parameters import LEARNT, SAMPLES, check_ddpm_parameters, stages_of
+from scoremix.learning.coordinates import Units
 from scoremix.learning.moments import top_subspace
 from scoremix.learning.sck.descent import KnownCovariance, LearntCovariance, Record, descend
 from scoremix.learning.sck.optimizers import OPTIMIZERS
@@ -250,7 +248,7 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
             If `n_samples` is not a whole number >= 1.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
+        SAMPLES.check("n_samples", n_samples)
         seed = check_random_state(random_state).randint(2**31, size=4)
         return self._mixture.sample(int(n_samples), np.random.default_rng(seed))
 

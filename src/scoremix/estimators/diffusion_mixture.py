@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -17,10 +18,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, like, product, to_numpy
+from scoremix.estimators.attributes import LearntAttributes, all_or_nothing
 from scoremix.estimators.checks import (
-    check_choice,
-    check_number,
-    check_parameters,
     informative,
     mean_log_density,
     moments_of,
@@ -30,9 +29,8 @@ from scoremix.estimators.checks import (
     warn_if_far,
 )
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.learnt import LearntAttributes
 from scoremix.estimators.model_file import pack
-from scoremix.estimators.whole import all_or_nothing
+from scoremix.estimators.parameters import COUNT, SAMPLES, Choice, check_diffusion_parameters
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
 from scoremix.learning.coordinates import as_float64
@@ -243,7 +241,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         UserWarning
             If the data or a component have no width in some direction, so that learning stops at a noise level above 0.
         """
-        check_parameters(self.get_params())
+        check_diffusion_parameters(self.get_params())
         X = validated_samples(self, X, reset=True, min_rows=2, keep_integers=True)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = informative(X, sample_weight, at_least=2)
@@ -521,10 +519,10 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             If an argument is out of range.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
-        check_choice("method", method, SAMPLERS)
+        SAMPLES.check("n_samples", n_samples)
+        Choice(SAMPLERS).check("method", method)
         if n_steps is not None:
-            check_number("n_steps", n_steps, at_least=1, integer=True)
+            COUNT.check("n_steps", n_steps)
         sampler = SAMPLERS[method]
         sigmas = np.append(levels_of(sampler, self.noise_levels_, n_steps), 0.0)
         seed = int(check_random_state(random_state).randint(2**31))
@@ -569,7 +567,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     def _wanted(self) -> Wanted:
         """The parameters, as the learning takes them."""
         if self.rank is not None:
-            check_number("rank", self.rank, at_least=1, at_most=self.n_features_in_, integer=True)
+            replace(COUNT, at_most=self.n_features_in_).check("rank", self.rank)
         return Wanted(
             None if self.noise_scale == "auto" else float(self.noise_scale),
             None if self.rank is None else int(self.rank),

@@ -29,13 +29,13 @@ from scoremix.arrays import (
     precise_like,
     to_numpy,
 )
-from scoremix.estimators.checks import check_number, informative, validated_samples, warn
+from scoremix.estimators.attributes import ParameterAttributes, all_or_nothing
+from scoremix.estimators.checks import informative, validated_samples, warn
 from scoremix.estimators.fitted_mixture import FittedMixture
 from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
     check_matrices,
     check_means,
-    check_mixture_parameters,
     check_rows_suffice,
     check_weights,
     column_indices,
@@ -45,8 +45,7 @@ from scoremix.estimators.mixture_inputs import (
     inverse_of,
     known_mixture,
 )
-from scoremix.estimators.parameters import ParameterAttributes
-from scoremix.estimators.whole import all_or_nothing
+from scoremix.estimators.parameters import SAMPLES, check_mixture_parameters
 from scoremix.learning.em.acceleration import Anderson, Squarem
 from scoremix.learning.em.em import EMResult, ExpectedMoments, Prior, e_step, run_em
 from scoremix.learning.em.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
@@ -438,7 +437,7 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
         """
         check_is_fitted(self)
         try:
-            check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
+            SAMPLES.check("n_samples", n_samples)
         except ValueError as error:
             raise ValueError(f"Invalid value for 'n_samples': {error}") from None
         seeds = self._seeds() if random_state is None else check_random_state(random_state)
