@@ -16,7 +16,7 @@ from scoremix.arrays import Array, Floats, as_floating, is_foreign, like, namesp
 from scoremix.estimators.parameters import LARGEST_SIGMA
 from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.samples.reduce import accumulate
-from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
+from scoremix.samples.source import ArraySource, Chunk, Source
 
 # Points further from the mean than this many times the farthest sample are warned about (noise level allowed for).
 FAR = 2.0
@@ -152,19 +152,17 @@ def informative(x: Array, sample_weight: Any, *, has_missing: bool = False, at_l
 
     ValueError: If weights are none, or fewer than `at_least` rows say something.
     """
-    n = int(x.shape[0])
-    weight = None if sample_weight is None else checked_weight(sample_weight, n)
-    says = np.ones(n, dtype=np.bool_) if weight is None else weight > 0
+    source = ArraySource(x, sample_weight)
+    weight = source.weight
+    says = np.ones(source.n_rows, dtype=np.bool_) if weight is None else weight > 0
     if has_missing:
-        says &= np.concatenate([_has_value(chunk.x) for chunk in ArraySource(x).chunks(MOMENT_ROWS)])
+        says &= np.concatenate([_has_value(chunk.x) for chunk in source.chunks(MOMENT_ROWS)])
     if (n_rows := np.count_nonzero(says)) < at_least:
         raise ValueError(
             f"X has {n_rows} row(s) that have a value and a weight above 0, which is what says something: at least "
             f"{at_least} are needed."
         )
-    if weight is not None:
-        weight = relative(weight[says])
-    return ArraySource(x, weight, None if np.all(says) else np.flatnonzero(says))
+    return source.taking(says, None if weight is None else relative(weight[says]))
 
 
 def _has_value(x: Array) -> NDArray[np.bool_]:

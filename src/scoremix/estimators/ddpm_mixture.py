@@ -42,7 +42,7 @@ from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
-from scoremix.samples.source import ArraySource, Source
+from scoremix.samples.source import Source
 from scoremix.storage import write_model
 
 logger = logging.getLogger("scoremix")
@@ -214,8 +214,7 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
         check_rows_suffice(source, int(self.n_components))
         check_distinct_rows(source, int(self.n_components))
         units, means = self._units(source, rng)
-        whole = next(source.chunks(source.n_rows))
-        source = ArraySource(units.encode(whole.x), whole.weight)
+        source = source.mapped(units.encode)
         mixture, history = self._descend(source, self._start(source, rng) if means is None else means, rng)
         k, d = mixture.means.shape
         learnt = mixture.covariance if self._is_learnt() else None

@@ -48,10 +48,9 @@ class Number:
     def check(self, name: str, value: Any) -> None:
         """Refuse what is out of range; True and False are no numbers."""
         kind = Integral if self.integer else Real
-        if isinstance(value, kind) and not isinstance(value, bool | np.bool_) and -np.inf < value < np.inf:
-            if self.above < value < self.below and self.at_least <= value <= self.at_most:
-                return
-        elif _is_among(value, self.words):
+        is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+        is_inside = is_number and self.above < value < self.below and self.at_least <= value <= self.at_most
+        if (is_inside and -np.inf < value < np.inf) or _is_among(value, self.words):
             return
         signs = {">": self.above, ">=": self.at_least, "<": self.below, "<=": self.at_most}
         bounds = [f"{sign} {bound:g}" for sign, bound in signs.items() if np.isfinite(bound)]
