@@ -36,8 +36,8 @@ ROOMS = (
     ),
     (
         "estimators",
-        "schema parameters checks mixture_inputs attributes mixture_file fitted_mixture gaussian_mixture"
-        " ddpm_file ddpm_mixture model_file diffusion_mixture __init__",
+        "schema parameters checks mixture_inputs attributes model_files fitted_mixture gaussian_mixture ddpm_mixture"
+        " diffusion_mixture __init__",
     ),
     ("plots", "split_tree figure __init__"),
     ("cli", "parsing terminal screen summary fit using demo app"),

@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from scoremix.estimators.ddpm_file import unpack_descent
 from scoremix.estimators.ddpm_mixture import DDPMMixture
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.mixture_file import unpack_mixture
-from scoremix.estimators.model_file import unpack
+from scoremix.estimators.model_files import unpack_descent, unpack_ladder, unpack_mixture
 from scoremix.estimators.parameters import (
     check_ddpm_parameters,
     check_diffusion_parameters,
@@ -27,7 +25,7 @@ _KINDS: dict[
 ]
 _KINDS = {
     "DDPMMixture": (DDPMMixture, unpack_descent, check_ddpm_parameters),
-    "DiffusionMixture": (DiffusionMixture, unpack, check_diffusion_parameters),
+    "DiffusionMixture": (DiffusionMixture, unpack_ladder, check_diffusion_parameters),
     "GaussianMixture": (GaussianMixture, unpack_mixture, check_mixture_parameters),
 }
 

@@ -21,7 +21,6 @@ from sklearn.utils.validation import check_is_fitted
 from scoremix.arrays import Array, Floats
 from scoremix.estimators.attributes import LearntAttributes, all_or_nothing
 from scoremix.estimators.checks import informative, validated_samples
-from scoremix.estimators.ddpm_file import pack_descent
 from scoremix.estimators.fitted_mixture import FittedMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
 from scoremix.estimators.mixture_inputs import (
@@ -31,6 +30,7 @@ from scoremix.estimators.mixture_inputs import (
     known_units,
     start_weights,
 )
+from scoremix.estimators.model_files import pack_descent
 from scoremix.estimators.parameters import LEARNT, SAMPLES, check_ddpm_parameters, stages_of
 from scoremix.learning.coordinates import Units
 from scoremix.learning.moments import top_subspace

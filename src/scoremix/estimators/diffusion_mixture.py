@@ -29,7 +29,7 @@ from scoremix.estimators.checks import (
     warn_if_far,
 )
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.model_file import pack
+from scoremix.estimators.model_files import pack_ladder
 from scoremix.estimators.parameters import COUNT, SAMPLES, Choice, check_diffusion_parameters
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
@@ -546,7 +546,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             If the file cannot be written.
         """
         check_is_fitted(self)
-        write_model(path, type(self).__name__, *pack(self, columns or self.columns_))
+        write_model(path, type(self).__name__, *pack_ladder(self, columns or self.columns_))
 
     @property
     def n_components_(self) -> int:

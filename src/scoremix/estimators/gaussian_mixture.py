@@ -32,7 +32,6 @@ from scoremix.arrays import (
 from scoremix.estimators.attributes import ParameterAttributes, all_or_nothing
 from scoremix.estimators.checks import informative, validated_samples, warn
 from scoremix.estimators.fitted_mixture import FittedMixture
-from scoremix.estimators.mixture_file import pack_mixture
 from scoremix.estimators.mixture_inputs import (
     check_matrices,
     check_means,
@@ -45,6 +44,7 @@ from scoremix.estimators.mixture_inputs import (
     inverse_of,
     known_mixture,
 )
+from scoremix.estimators.model_files import pack_mixture
 from scoremix.estimators.parameters import SAMPLES, check_mixture_parameters
 from scoremix.learning.em.acceleration import Anderson, Squarem
 from scoremix.learning.em.em import EMResult, ExpectedMoments, Prior, e_step, run_em
