@@ -36,8 +36,8 @@ ROOMS = (
     ),
     (
         "estimators",
-        "schema parameters checks mixture_inputs attributes model_files fitted_mixture gaussian_mixture ddpm_mixture"
-        " diffusion_mixture __init__",
+        "schema parameters checks mixture_inputs attributes model_files fitted_mixture known_mixture progress"
+        " gaussian_mixture ddpm_mixture diffusion_mixture __init__",
     ),
     ("plots", "split_tree figure __init__"),
     ("cli", "parsing terminal screen summary fit using demo app"),

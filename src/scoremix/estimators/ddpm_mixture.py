@@ -6,7 +6,6 @@ learning is in `scoremix.learning.descent`, the model is a `Mixture`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +31,7 @@ from scoremix.estimators.mixture_inputs import (
 )
 from scoremix.estimators.model_files import pack_descent
 from scoremix.estimators.parameters import LEARNT, SAMPLES, check_ddpm_parameters, stages_of
+from scoremix.estimators.progress import stage_lines
 from scoremix.learning.coordinates import Units
 from scoremix.learning.moments import top_subspace
 from scoremix.learning.sck.descent import KnownCovariance, LearntCovariance, Record, descend
@@ -44,8 +44,6 @@ from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import Source
 from scoremix.storage import write_model
-
-logger = logging.getLogger("scoremix")
 
 
 @on_one_blas_thread
@@ -324,7 +322,7 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
             batch_size=self.batch_size,
             tol=float(self.tol),
             seed=int(rng.integers(2**31)),
-            report=self._report if self.verbose else None,
+            report=stage_lines(stages) if self.verbose else None,
         )
         if self._is_learnt():
             kind, unit = str(self.covariance), np.ones(d) if self.covariance == "diag" else np.eye(d)
@@ -361,13 +359,3 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
         if fitted["names"] is not None:
             self.feature_names_in_ = fitted["names"]
         self._set_fit(mixture, fitted["history"])
-
-    def _report(self, record: Record) -> None:
-        """Log about ten lines per stage."""
-        stages = stages_of(self.noise_times, self.n_steps)
-        every = max(1, stages[record.stage].n_steps // 10)
-        if record.step % every == 0:
-            logger.info(
-                "stage %d, step %d: loss %.6g, gradient %.3g",
-                record.stage, record.step, record.loss, record.gradient_norm,
-            )  # fmt: skip

@@ -24,6 +24,8 @@ LARGEST_SIGMA = 1e75
 
 LONGEST_TIME = 15.0  # Largest noise time: exp(15) standard deviations of noise leave nothing of any data.
 
+OWN_STARTS = ("global", "diffusion")  # Values of `init_params` that scikit-learn does not know.
+
 LEARNT = ("diag", "full")  # Covariances that descent learns.
 
 
@@ -105,7 +107,7 @@ DIFFUSION_MIXTURE: Mapping[str, Rule] = {
 
 GAUSSIAN_MIXTURE: Mapping[str, Rule] = {
     "covariance_type": COVARIANCE_TYPE,
-    "init_params": Choice(("global", "diffusion", "kmeans", "k-means++", "random", "random_from_data")),
+    "init_params": Choice((*OWN_STARTS, "kmeans", "k-means++", "random", "random_from_data")),
     "acceleration": Choice(("squarem", "anderson"), may_be_none=True),
     "covariance_prior": Choice(("auto", "shared"), may_be_none=True),
     "criterion": Choice(("density", "clusters")),
