@@ -35,6 +35,8 @@ MISSING = (
     "these rows",
 )
 
+FLOATING = (np.float64, np.float32)  # What samples may be; else they become the first.
+
 PACKAGE = str(Path(__file__).parents[1])  # Where the library's own files are.
 
 
@@ -47,18 +49,19 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def validated_samples(
-    estimator: Any, X: Any, *, reset: bool, allow_nan: bool = False, min_rows: int = 1, keep_integers: bool = False
+    estimator: Any, X: Any, *, reset: bool, allow_nan: bool = False, min_rows: int = 1, dtype: Any = "numeric"
 ) -> Array:
     """Check samples by scikit-learn's rules; arrays of other array libraries stay where they are.
 
-    Floating afterwards, unless integers may stay (`keep_integers`): a source makes them floating chunk by chunk.
+    By default integers stay, which a source makes floating chunk by chunk, and text is refused; with `FLOATING` as
+    `dtype` samples are floating afterwards, and numbers may be written as text.
 
     ValueError: If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
     `min_rows` rows, or does not fit the fitted columns.
     """
     X = unmasked(X, allow_nan=allow_nan)
     if is_foreign(X):
-        x = X if keep_integers else as_floating(X)
+        x = as_floating(X) if dtype is FLOATING else X
         _check_foreign(x, allow_nan=allow_nan, min_rows=min_rows)
         check_columns(estimator, x, reset=reset)
     else:
@@ -66,7 +69,7 @@ def validated_samples(
             estimator,
             X,
             reset=reset,
-            dtype="numeric" if keep_integers else [np.float64, np.float32],
+            dtype=dtype,
             ensure_all_finite="allow-nan",  # infinities are refused there
             ensure_min_samples=min_rows,
         )

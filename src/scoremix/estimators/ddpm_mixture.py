@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import Array, Floats
+from scoremix.arrays import Array, Floats, as_floating
 from scoremix.estimators.attributes import LearntAttributes, all_or_nothing
 from scoremix.estimators.checks import informative, validated_samples
 from scoremix.estimators.fitted_mixture import FittedMixture
@@ -206,7 +206,7 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
             components, or the descent diverges.
         """
         check_ddpm_parameters(self.get_params())
-        x = validated_samples(self, X, reset=True, min_rows=2)
+        x = as_floating(validated_samples(self, X, reset=True, min_rows=2))
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = informative(x, sample_weight, at_least=2)
         check_rows_suffice(source, int(self.n_components))
@@ -339,7 +339,7 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
 
     def _asked(self, X: Any, allow_nan: bool | None = None) -> Array:
         check_is_fitted(self)
-        return validated_samples(self, X, reset=False)
+        return as_floating(validated_samples(self, X, reset=False))
 
     def _set_fit(self, mixture: Mixture, history: list[Record]) -> None:
         self._is_sealed = False

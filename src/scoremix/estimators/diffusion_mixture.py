@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import Array, Floats, like, product, to_numpy
+from scoremix.arrays import Array, Floats, as_floating, like, product, to_numpy
 from scoremix.estimators.attributes import LearntAttributes, all_or_nothing
 from scoremix.estimators.checks import (
     informative,
@@ -223,7 +223,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             If the data or a component have no width in some direction, so that learning stops at a noise level above 0.
         """
         check_diffusion_parameters(self.get_params())
-        X = validated_samples(self, X, reset=True, min_rows=2, keep_integers=True)
+        X = validated_samples(self, X, reset=True, min_rows=2)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = informative(X, sample_weight, at_least=2)
         names = getattr(self, "feature_names_in_", None)
@@ -591,7 +591,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     def _asked(self, Y: Any, sigma: Any) -> tuple[Array, Array | float]:
         """Validate points and noise levels that a fitted model is asked at; warn where it has seen nothing."""
         check_is_fitted(self)
-        Y = validated_samples(self, Y, reset=False)
+        Y = as_floating(validated_samples(self, Y, reset=False))
         levels = np.maximum(validated_sigma(sigma, Y), self.noise_floor_)
         warn_if_far(Y, levels, self.ladder_.frame.mean, self._reach)
         return Y, float(levels) if levels.ndim == 0 else like(levels, Y)

@@ -16,16 +16,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import (
-    Array,
-    as_floating,
-    is_foreign,
-    like,
-    namespace,
-    to_numpy,
-)
+from scoremix.arrays import Array, as_floating, is_foreign, like, namespace, to_numpy
 from scoremix.estimators.attributes import all_or_nothing
-from scoremix.estimators.checks import informative, validated_samples, warn
+from scoremix.estimators.checks import FLOATING, informative, validated_samples, warn
 from scoremix.estimators.known_mixture import KnownMixture
 from scoremix.estimators.mixture_inputs import (
     check_matrices,
@@ -39,7 +32,7 @@ from scoremix.estimators.mixture_inputs import (
 from scoremix.estimators.model_files import pack_mixture
 from scoremix.estimators.parameters import OWN_STARTS, check_mixture_parameters
 from scoremix.estimators.progress import Passes
-from scoremix.learning.em.acceleration import Anderson, Squarem
+from scoremix.learning.em.acceleration import ACCELERATIONS
 from scoremix.learning.em.em import EMResult, ExpectedMoments, Prior, e_step, run_em
 from scoremix.learning.em.missing import Filled, evaluate_with_missing, expectation_with_missing
 from scoremix.learning.em.posterior import total_weight
@@ -55,8 +48,6 @@ from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import ArraySource, Source
 from scoremix.storage import write_model
-
-ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
 
 FLAT = 10.0  # A variance of fewer times `reg_covar` is hardly the data's.
 
@@ -389,12 +380,14 @@ class GaussianMixture(KnownMixture):
         write_model(path, type(self).__name__, *pack_mixture(self))
 
     def _rows(self, X: Any, *, reset: bool, min_rows: int) -> Array:
-        return validated_samples(self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows)
+        return validated_samples(
+            self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows, dtype=FLOATING
+        )
 
     def _asked(self, X: Any, allow_nan: bool | None = None) -> Array:
         check_is_fitted(self)
         allow_nan = self.missing_values is not None if allow_nan is None else allow_nan
-        return validated_samples(self, X, reset=False, allow_nan=allow_nan)
+        return validated_samples(self, X, reset=False, allow_nan=allow_nan, dtype=FLOATING)
 
     def _labels(self, x: Array) -> NDArray[np.intp] | Array:
         return super()._labels(x) if self.missing_values is None else namespace(x).argmax(self._posterior(x)[1], axis=1)
@@ -519,7 +512,7 @@ class GaussianMixture(KnownMixture):
             max_iter=self.max_iter,
             reg=self.reg_covar,
             prior=prior,
-            acceleration=None if self.acceleration is None else ACCELERATION[self.acceleration](),
+            acceleration=None if self.acceleration is None else ACCELERATIONS[self.acceleration](),
             step=step,
             report=None if progress is None else progress.report,
             previous=previous,

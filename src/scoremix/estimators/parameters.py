@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scoremix.arrays import Floats
+from scoremix.learning.em.acceleration import ACCELERATIONS
 from scoremix.learning.sck.descent import Stage, all_levels, single_level
 from scoremix.learning.sck.optimizers import OPTIMIZERS
 from scoremix.models.covariance.types import TYPES
@@ -108,7 +109,7 @@ DIFFUSION_MIXTURE: Mapping[str, Rule] = {
 GAUSSIAN_MIXTURE: Mapping[str, Rule] = {
     "covariance_type": COVARIANCE_TYPE,
     "init_params": Choice((*OWN_STARTS, "kmeans", "k-means++", "random", "random_from_data")),
-    "acceleration": Choice(("squarem", "anderson"), may_be_none=True),
+    "acceleration": Choice(tuple(ACCELERATIONS), may_be_none=True),
     "covariance_prior": Choice(("auto", "shared"), may_be_none=True),
     "criterion": Choice(("density", "clusters")),
     "n_components": replace(COUNT, words=("auto",)),
