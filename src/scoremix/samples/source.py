@@ -80,7 +80,9 @@ class ArraySource:
     def taking(self, rows: NDArray[np.bool_], weight: NDArray[np.float64] | None) -> ArraySource:
         """Some of the rows, with weights of their own >= 0."""
         taken = copy(self)
-        taken._rows, taken._weight = None if np.all(rows) else np.flatnonzero(rows), weight
+        taken._weight = weight
+        if not np.all(rows):
+            taken._rows = np.flatnonzero(rows) if self._rows is None else self._rows[rows]
         return taken
 
     def mapped(self, function: Callable[[Array], Array]) -> ArraySource:
