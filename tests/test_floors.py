@@ -36,8 +36,8 @@ ROOMS = (
     ),
     (
         "estimators",
-        "learnt schema whole checks mixture_inputs parameters mixture_file fitted_mixture gaussian_mixture"
-        " ddpm_inputs ddpm_file ddpm_mixture model_file diffusion_mixture __init__",
+        "schema parameters checks mixture_inputs attributes model_files fitted_mixture known_mixture progress"
+        " gaussian_mixture ddpm_mixture diffusion_mixture __init__",
     ),
     ("plots", "split_tree figure __init__"),
     ("cli", "parsing terminal screen summary fit using demo app"),

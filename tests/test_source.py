@@ -143,5 +143,20 @@ def test_weights_may_be_a_list_of_integers():
     assert next(iter(ArraySource(np.ones((3, 1)), [1, 2, 3]).chunks(3))).weight.tolist() == [1.0, 2.0, 3.0]
 
 
+def test_rows_that_are_taken_and_mapped_keep_their_weights():
+    x, weight = np.arange(10).reshape(5, 2), np.array([1.0, 0.0, 2.0, 3.0, 0.0])
+    source = ArraySource(x, weight)
+    taken = source.taking(weight > 0, weight[weight > 0] / 2)
+    assert (source.n_rows, taken.n_rows) == (5, 3)
+    for few, factor in ((taken, 1), (taken.mapped(lambda rows: 10 * rows), 10)):
+        chunks = list(few.chunks(2))
+        np.testing.assert_array_equal(np.concatenate([chunk.x for chunk in chunks]), factor * x[[0, 2, 3]])
+        np.testing.assert_array_equal(np.concatenate([chunk.weight for chunk in chunks]), [0.5, 1.0, 1.5])
+    for kept in ([True, True, True], [False, True, True]):
+        (chunk,) = taken.taking(np.array(kept), None).chunks(5)
+        assert chunk.weight is None
+        np.testing.assert_array_equal(chunk.x, x[[0, 2, 3]][kept])
+
+
 def test_stop_of_a_chunk():
     assert Chunk(7, np.ones((4, 2)), None).stop == 11

@@ -6,15 +6,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from scoremix.estimators.checks import check_parameters
-from scoremix.estimators.ddpm_file import unpack_descent
-from scoremix.estimators.ddpm_inputs import check_ddpm_parameters
 from scoremix.estimators.ddpm_mixture import DDPMMixture
 from scoremix.estimators.diffusion_mixture import DiffusionMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.mixture_file import unpack_mixture
-from scoremix.estimators.mixture_inputs import check_mixture_parameters
-from scoremix.estimators.model_file import unpack
+from scoremix.estimators.model_files import unpack_descent, unpack_ladder, unpack_mixture
+from scoremix.estimators.parameters import (
+    check_ddpm_parameters,
+    check_diffusion_parameters,
+    check_mixture_parameters,
+)
 from scoremix.paths import FilePath
 from scoremix.storage import read_model
 
@@ -25,7 +25,7 @@ _KINDS: dict[
 ]
 _KINDS = {
     "DDPMMixture": (DDPMMixture, unpack_descent, check_ddpm_parameters),
-    "DiffusionMixture": (DiffusionMixture, unpack, check_parameters),
+    "DiffusionMixture": (DiffusionMixture, unpack_ladder, check_diffusion_parameters),
     "GaussianMixture": (GaussianMixture, unpack_mixture, check_mixture_parameters),
 }
 

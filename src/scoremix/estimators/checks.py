@@ -1,11 +1,10 @@
-"""Checks of everything a user hands in: every refusal is one sentence that names what is wrong and what to do."""
+"""Checks of samples that users hand in, and of what goes with them: refusals name what is wrong and what to do."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from scoremix.arrays import Array, Floats, is_foreign, like, namespace, product, to_numpy
+from scoremix.arrays import Array, Floats, as_floating, is_foreign, like, namespace, product, to_numpy
+from scoremix.estimators.parameters import LARGEST_SIGMA
 from scoremix.learning.moments import Moments, chunk_moments
 from scoremix.samples.reduce import accumulate
-from scoremix.samples.source import ArraySource, Chunk, Source, checked_weight
+from scoremix.samples.source import ArraySource, Chunk, Source
 
 # Points further from the mean than this many times the farthest sample are warned about (noise level allowed for).
 FAR = 2.0
-
-# Largest noise level or scale, and its inverse the smallest: squares, and ratios of two squares, are numbers still.
-LARGEST_SIGMA = 1e75
 
 LARGEST_SINGLE_SIGMA = 1e18  # Largest noise level of samples in single precision.
 MOMENT_ROWS = 16384  # Rows per chunk when moments are taken.
@@ -30,6 +27,15 @@ SCORE_ROWS = 16384  # Rows per chunk when log densities are averaged.
 
 # Sums of squares of so large samples, and of one over these, are numbers in their precision.
 LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
+
+# What to do about NaN, where an estimator has no parameter `missing_values`, and where it has one.
+MISSING = (
+    "GaussianMixture(missing_values=numpy.nan) integrates such entries out; else remove or impute these rows",
+    "with missing_values=numpy.nan such entries are missing values and integrated out; without it, remove or impute "
+    "these rows",
+)
+
+FLOATING = (np.float64, np.float32)  # What samples may be; else they become the first.
 
 PACKAGE = str(Path(__file__).parents[1])  # Where the library's own files are.
 
@@ -42,114 +48,46 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    """Refuse a value that is none of `choices`.
-
-    ValueError: Naming the parameter, the value and the choices.
-    """
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={value!r} is not known: choose {' or '.join(map(repr, choices))}.")
-
-
-def check_number(
-    name: str,
-    value: Any,
-    *,
-    above: float = -np.inf,
-    at_least: float = -np.inf,
-    below: float = np.inf,
-    at_most: float = np.inf,
-    integer: bool = False,
-) -> None:
-    """Refuse a value that is not a finite number (or integer) in the range.
-
-    ValueError: Naming the parameter, the value and the range.
-    """
-    kind = Integral if integer else Real
-    is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-    if is_number and -np.inf < value < np.inf and above < value < below and at_least <= value <= at_most:
-        return
-    bounds = [
-        text
-        for text, bound in (
-            (f"> {above:g}", above),
-            (f">= {at_least:g}", at_least),
-            (f"< {below:g}", below),
-            (f"<= {at_most:g}", at_most),
-        )
-        if np.isfinite(bound)
-    ]
-    what = "an integer" if integer else "a number"
-    raise ValueError(f"{name}={value!r} is out of range: give {what} {' and '.join(bounds)}.")
-
-
-def check_parameters(params: Mapping[str, Any]) -> None:
-    """Check the constructor parameters of a DiffusionMixture.
-
-    ValueError: Naming the first parameter that is out of range.
-    """
-    check_choice("covariance", params["covariance"], ("identity", "general"))
-    check_choice("correction_of", params["correction_of"], ("mixture", "nothing"))
-    check_choice("gates", params["gates"], ("soft", "hard"))
-    if params["noise_scale"] != "auto":
-        check_number("noise_scale", params["noise_scale"], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
-    if params["degree"] != "auto":
-        check_number("degree", params["degree"], at_least=1, integer=True)
-    check_number("n_levels", params["n_levels"], at_least=2, integer=True)
-    check_number("min_weight", params["min_weight"], above=0, below=1)
-    check_number("n_draws", params["n_draws"], at_least=1, integer=True)
-    check_number("validation_fraction", params["validation_fraction"], above=0, at_most=0.5)
-    check_number("verbose", params["verbose"], at_least=0)
-    for name in ("sigma_min", "sigma_max"):
-        if params[name] is not None:
-            check_number(name, params[name], at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA)
-    check_together(params)
-
-
-def check_together(params: Mapping[str, Any]) -> None:
-    """Refuse parameters of a DiffusionMixture that do not go together, and would be ignored.
-
-    ValueError: Naming them.
-    """
-    if params["covariance"] == "general" and params["noise_scale"] != 1.0:
-        raise ValueError(
-            f"noise_scale={params['noise_scale']!r} is for covariance='identity': with covariance='general' "
-            "covariances are learnt, so leave it out."
-        )
-    for name, free in (("gates", "soft"), ("degree", "auto")):
-        if params["correction_of"] == "mixture" and params[name] != free:
-            raise ValueError(f"{name}={params[name]!r} is for correction_of='nothing': say so, or leave {name} out.")
-
-
-def validated_samples(estimator: Any, X: Any, *, reset: bool) -> Array:
+def validated_samples(
+    estimator: Any, X: Any, *, reset: bool, allow_nan: bool = False, min_rows: int = 1, dtype: Any = "numeric"
+) -> Array:
     """Check samples by scikit-learn's rules; arrays of other array libraries stay where they are.
 
-    ValueError: If X is no table of finite numbers, has fewer than 2 rows (`reset`), or does not fit the fitted columns.
+    By default integers stay, which a source makes floating chunk by chunk, and text is refused; with `FLOATING` as
+    `dtype` samples are floating afterwards, and numbers may be written as text.
+
+    ValueError: If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
+    `min_rows` rows, or does not fit the fitted columns.
     """
-    X = unmasked(X, allow_nan=False)
-    if not is_foreign(X):
+    X = unmasked(X, allow_nan=allow_nan)
+    if is_foreign(X):
+        x = as_floating(X) if dtype is FLOATING else X
+        _check_foreign(x, allow_nan=allow_nan, min_rows=min_rows)
+        check_columns(estimator, x, reset=reset)
+    else:
         x = validate_data(
             estimator,
             X,
             reset=reset,
-            dtype="numeric",
+            dtype=dtype,
             ensure_all_finite="allow-nan",  # infinities are refused there
-            ensure_min_samples=2 if reset else 1,
+            ensure_min_samples=min_rows,
         )
-        check_nothing_is_missing(
-            x, "GaussianMixture(missing_values=numpy.nan) integrates such entries out; else remove or impute these rows"
-        )
-        if reset:
-            check_squares(x)
-        return x
-    if X.ndim != 2 or X.shape[0] < (2 if reset else 1):
-        raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least 2 to fit.")
-    if not bool(namespace(X).all(namespace(X).isfinite(X))):
-        raise ValueError("X contains NaN or infinite entries: remove or impute these rows.")
-    check_columns(estimator, X, reset=reset)
+        if not allow_nan:
+            check_nothing_is_missing(x, MISSING[hasattr(estimator, "missing_values")])
     if reset:
-        check_squares(X)
-    return X
+        check_squares(x)
+    return x
+
+
+def _check_foreign(x: Array, *, allow_nan: bool, min_rows: int) -> None:
+    """Refuse arrays of other libraries that are no rows of numbers, as scikit-learn's validation does for its own."""
+    if x.ndim != 2 or x.shape[0] < min_rows:
+        raise ValueError(f"X has shape {tuple(x.shape)}: give rows of samples, (n, d), at least {min_rows}.")
+    xp = namespace(x)
+    fine = xp.isfinite(x) | xp.isnan(x) if allow_nan else xp.isfinite(x)
+    if not bool(xp.all(fine)):
+        raise ValueError(f"X contains {'' if allow_nan else 'NaN or '}infinite entries: remove or impute these rows.")
 
 
 def check_nothing_is_missing(x: NDArray[Any], advice: str) -> None:
@@ -217,19 +155,17 @@ def informative(x: Array, sample_weight: Any, *, has_missing: bool = False, at_l
 
     ValueError: If weights are none, or fewer than `at_least` rows say something.
     """
-    n = int(x.shape[0])
-    weight = None if sample_weight is None else checked_weight(sample_weight, n)
-    says = np.ones(n, dtype=np.bool_) if weight is None else weight > 0
+    source = ArraySource(x, sample_weight)
+    weight = source.weight
+    says = np.ones(source.n_rows, dtype=np.bool_) if weight is None else weight > 0
     if has_missing:
-        says &= np.concatenate([_has_value(chunk.x) for chunk in ArraySource(x).chunks(MOMENT_ROWS)])
+        says &= np.concatenate([_has_value(chunk.x) for chunk in source.chunks(MOMENT_ROWS)])
     if (n_rows := np.count_nonzero(says)) < at_least:
         raise ValueError(
             f"X has {n_rows} row(s) that have a value and a weight above 0, which is what says something: at least "
             f"{at_least} are needed."
         )
-    if weight is not None:
-        weight = relative(weight[says])
-    return ArraySource(x, weight, None if np.all(says) else np.flatnonzero(says))
+    return source.taking(says, None if weight is None else relative(weight[says]))
 
 
 def _has_value(x: Array) -> NDArray[np.bool_]:

@@ -6,7 +6,6 @@ learning is in `scoremix.learning.descent`, the model is a `Mixture`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,22 +18,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, as_floating
-from scoremix.estimators.checks import check_number, informative, validated_samples
-from scoremix.estimators.ddpm_file import pack_descent
-from scoremix.estimators.ddpm_inputs import (
-    LEARNT,
-    Units,
-    check_ddpm_parameters,
-    given_means,
-    known_units,
-    stages_of,
-    start_weights,
-)
+from scoremix.estimators.attributes import LearntAttributes, all_or_nothing
+from scoremix.estimators.checks import informative, validated_samples
 from scoremix.estimators.fitted_mixture import FittedMixture
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.learnt import LearntAttributes
-from scoremix.estimators.mixture_inputs import check_distinct_rows, check_rows_suffice
-from scoremix.estimators.whole import all_or_nothing
+from scoremix.estimators.mixture_inputs import (
+    check_distinct_rows,
+    check_rows_suffice,
+    given_means,
+    known_units,
+    start_weights,
+)
+from scoremix.estimators.model_files import pack_descent
+from scoremix.estimators.parameters import LEARNT, SAMPLES, check_ddpm_parameters, stages_of
+from scoremix.estimators.progress import stage_lines
+from scoremix.learning.coordinates import Units
 from scoremix.learning.moments import top_subspace
 from scoremix.learning.sck.descent import KnownCovariance, LearntCovariance, Record, descend
 from scoremix.learning.sck.optimizers import OPTIMIZERS
@@ -44,10 +42,8 @@ from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath
 from scoremix.samples.reduce import on_one_blas_thread
-from scoremix.samples.source import ArraySource, Source
+from scoremix.samples.source import Source
 from scoremix.storage import write_model
-
-logger = logging.getLogger("scoremix")
 
 
 @on_one_blas_thread
@@ -210,14 +206,13 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
             components, or the descent diverges.
         """
         check_ddpm_parameters(self.get_params())
-        x = as_floating(validated_samples(self, X, reset=True))
+        x = as_floating(validated_samples(self, X, reset=True, min_rows=2))
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = informative(x, sample_weight, at_least=2)
         check_rows_suffice(source, int(self.n_components))
         check_distinct_rows(source, int(self.n_components))
         units, means = self._units(source, rng)
-        whole = next(source.chunks(source.n_rows))
-        source = ArraySource(units.encode(whole.x), whole.weight)
+        source = source.mapped(units.encode)
         mixture, history = self._descend(source, self._start(source, rng) if means is None else means, rng)
         k, d = mixture.means.shape
         learnt = mixture.covariance if self._is_learnt() else None
@@ -250,7 +245,7 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
             If `n_samples` is not a whole number >= 1.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
+        SAMPLES.check("n_samples", n_samples)
         seed = check_random_state(random_state).randint(2**31, size=4)
         return self._mixture.sample(int(n_samples), np.random.default_rng(seed))
 
@@ -327,7 +322,7 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
             batch_size=self.batch_size,
             tol=float(self.tol),
             seed=int(rng.integers(2**31)),
-            report=self._report if self.verbose else None,
+            report=stage_lines(stages) if self.verbose else None,
         )
         if self._is_learnt():
             kind, unit = str(self.covariance), np.ones(d) if self.covariance == "diag" else np.eye(d)
@@ -364,13 +359,3 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
         if fitted["names"] is not None:
             self.feature_names_in_ = fitted["names"]
         self._set_fit(mixture, fitted["history"])
-
-    def _report(self, record: Record) -> None:
-        """Log about ten lines per stage."""
-        stages = stages_of(self.noise_times, self.n_steps)
-        every = max(1, stages[record.stage].n_steps // 10)
-        if record.step % every == 0:
-            logger.info(
-                "stage %d, step %d: loss %.6g, gradient %.3g",
-                record.stage, record.step, record.loss, record.gradient_norm,
-            )  # fmt: skip

@@ -5,8 +5,7 @@ Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.l
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -17,10 +16,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from scoremix.arrays import Array, Floats, as_floating, like, product, to_numpy
+from scoremix.estimators.attributes import LearntAttributes, all_or_nothing
 from scoremix.estimators.checks import (
-    check_choice,
-    check_number,
-    check_parameters,
     informative,
     mean_log_density,
     moments_of,
@@ -30,23 +27,14 @@ from scoremix.estimators.checks import (
     warn_if_far,
 )
 from scoremix.estimators.gaussian_mixture import GaussianMixture
-from scoremix.estimators.learnt import LearntAttributes
-from scoremix.estimators.model_file import pack
-from scoremix.estimators.whole import all_or_nothing
+from scoremix.estimators.model_files import pack_ladder
+from scoremix.estimators.parameters import COUNT, SAMPLES, Choice, check_diffusion_parameters
+from scoremix.estimators.progress import level_lines
 from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
 from scoremix.learning.coordinates import as_float64
 from scoremix.learning.gkl.clusters import Clusters
-from scoremix.learning.modes import (
-    Learnt,
-    Wanted,
-    learn_general_cells,
-    learn_general_mixture,
-    learn_identity_cells,
-    learn_identity_mixture,
-)
-from scoremix.learning.regression.scores import FittedLevel
-from scoremix.models.covariance.spherical import Spherical
+from scoremix.learning.modes import MODES, Learnt, Wanted
 from scoremix.models.ladder import Ladder
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath
@@ -56,15 +44,6 @@ from scoremix.sampling.draw import draw, levels_of
 from scoremix.sampling.ladder_density import base_of, ladder_log_density
 from scoremix.sampling.reverse import SAMPLERS
 from scoremix.storage import write_model
-
-logger = logging.getLogger("scoremix")
-
-MODES = {
-    ("identity", "nothing"): learn_identity_cells,
-    ("general", "nothing"): learn_general_cells,
-    ("identity", "mixture"): learn_identity_mixture,
-    ("general", "mixture"): learn_general_mixture,
-}
 
 
 @on_one_blas_thread
@@ -243,8 +222,8 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         UserWarning
             If the data or a component have no width in some direction, so that learning stops at a noise level above 0.
         """
-        check_parameters(self.get_params())
-        X = validated_samples(self, X, reset=True)
+        check_diffusion_parameters(self.get_params())
+        X = validated_samples(self, X, reset=True, min_rows=2)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = informative(X, sample_weight, at_least=2)
         names = getattr(self, "feature_names_in_", None)
@@ -360,20 +339,11 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             Rows sum to 1; in the library of X.
         """
         X, _ = self._asked(X, 0.0)
-        parts, cells = self._components, self._clusters
-        if cells is not None:
-            base = base_of(self.ladder_)
-            centers, weights = (
-                (cells.cells.centers, cells.cells.weights) if base is None else (base.means, base.weights)
-            )
-            variances = np.full(len(weights), self.noise_scale_**2)
-            parts = Mixture(weights, centers, Spherical(variances, centers.shape[1]))
-        assert parts is not None
-        _, shares = parts.evaluate(self.ladder_.frame.encode(X).T)
-        if cells is None:
-            return shares
-        cell = cells.labels(parts.means.T)
-        return product(shares, like(np.eye(self.n_cells_)[cell], shares))
+        points = self.ladder_.frame.encode(X).T
+        if self._clusters is not None:
+            return self._clusters.shares(points, base_of(self.ladder_), self.noise_scale_)
+        assert self._components is not None
+        return self._components.evaluate(points)[1]
 
     def predict(self, X: ArrayLike) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Cell of every sample, from 0 (the heaviest) to ``n_cells_ - 1``.
@@ -477,16 +447,15 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             `noise_floor_`.
         """
         check_is_fitted(self)
-        base, frame, d = self._components or base_of(self.ladder_), self.ladder_.frame, self.n_features_in_
-        if base is None or frame.noise_scale:
-            weights, centers = self.weights_, self.centers_
-            if base is not None:
-                weights, centers = base.weights, np.asarray(frame.embed(base.means.T))
-            variances = np.full(len(weights), frame.noise_scale**2)
-            return GaussianMixture.from_parameters(weights, centers, variances, "spherical")
-        covariances = frame.basis @ base.covariances @ frame.basis.T + self.noise_floor_**2 * np.eye(d)
-        covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
-        return GaussianMixture.from_parameters(base.weights, frame.embed(base.means.T), covariances)
+        base, frame = self._components or base_of(self.ladder_), self.ladder_.frame
+        if base is not None and not frame.noise_scale:
+            mixture = frame.embedded(base, self.noise_floor_)
+            return GaussianMixture.from_parameters(mixture.weights, mixture.means, mixture.covariances)
+        weights, centers = self.weights_, self.centers_
+        if base is not None:
+            weights, centers = base.weights, np.asarray(frame.embed(base.means.T))
+        variances = np.full(len(weights), frame.noise_scale**2)
+        return GaussianMixture.from_parameters(weights, centers, variances, "spherical")
 
     def sample(
         self,
@@ -521,10 +490,10 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             If an argument is out of range.
         """
         check_is_fitted(self)
-        check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
-        check_choice("method", method, SAMPLERS)
+        SAMPLES.check("n_samples", n_samples)
+        Choice(SAMPLERS).check("method", method)
         if n_steps is not None:
-            check_number("n_steps", n_steps, at_least=1, integer=True)
+            COUNT.check("n_steps", n_steps)
         sampler = SAMPLERS[method]
         sigmas = np.append(levels_of(sampler, self.noise_levels_, n_steps), 0.0)
         seed = int(check_random_state(random_state).randint(2**31))
@@ -548,7 +517,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             If the file cannot be written.
         """
         check_is_fitted(self)
-        write_model(path, type(self).__name__, *pack(self, columns or self.columns_))
+        write_model(path, type(self).__name__, *pack_ladder(self, columns or self.columns_))
 
     @property
     def n_components_(self) -> int:
@@ -569,7 +538,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     def _wanted(self) -> Wanted:
         """The parameters, as the learning takes them."""
         if self.rank is not None:
-            check_number("rank", self.rank, at_least=1, at_most=self.n_features_in_, integer=True)
+            replace(COUNT, at_most=self.n_features_in_).check("rank", self.rank)
         return Wanted(
             None if self.noise_scale == "auto" else float(self.noise_scale),
             None if self.rank is None else int(self.rank),
@@ -581,7 +550,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             float(self.min_weight),
             int(self.n_draws),
             max(2, round(1 / self.validation_fraction)),
-            self._report,
+            lambda sigmas: level_lines(sigmas) if self.verbose else None,
         )
 
     def _set_fit(self, learnt: Learnt) -> None:
@@ -626,18 +595,3 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         levels = np.maximum(validated_sigma(sigma, Y), self.noise_floor_)
         warn_if_far(Y, levels, self.ladder_.frame.mean, self._reach)
         return Y, float(levels) if levels.ndim == 0 else like(levels, Y)
-
-    def _report(self, sigmas: Floats) -> Callable[[int, FittedLevel[Any]], None] | None:
-        """What logs one line per finished level, if that is asked for."""
-        if not self.verbose:
-            return None
-
-        def report(level: int, fit: FittedLevel[Any]) -> None:
-            degrees = fit.model.degrees
-            highest = f"degree <= {degrees.max()}" if degrees.max() >= 0 else "no polynomials"
-            logger.info(
-                "level %d/%d: sigma=%.4g, %d cells, %s, denoising loss %.5g",
-                level + 1, len(sigmas), sigmas[level], len(degrees), highest, fit.denoising_loss,
-            )  # fmt: skip
-
-        return report

@@ -5,52 +5,36 @@ Thin on purpose: validate, learn, set attributes. The learning is in `scoremix.l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
-from time import perf_counter
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import sklearn.mixture
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from scoremix.arrays import (
-    Array,
-    as_floating,
-    indices_like,
-    is_foreign,
-    like,
-    namespace,
-    precise_like,
-    to_numpy,
-)
-from scoremix.estimators.checks import check_number, informative, warn
-from scoremix.estimators.fitted_mixture import FittedMixture
-from scoremix.estimators.mixture_file import pack_mixture
+from scoremix.arrays import Array, as_floating, is_foreign, like, namespace, to_numpy
+from scoremix.estimators.attributes import all_or_nothing
+from scoremix.estimators.checks import FLOATING, informative, validated_samples, warn
+from scoremix.estimators.known_mixture import KnownMixture
 from scoremix.estimators.mixture_inputs import (
     check_matrices,
     check_means,
-    check_mixture_parameters,
     check_rows_suffice,
     check_weights,
-    column_indices,
     floating_type,
-    given_values,
     has_missing,
     inverse_of,
-    known_mixture,
-    validated_rows,
 )
-from scoremix.estimators.parameters import ParameterAttributes
-from scoremix.estimators.whole import all_or_nothing
-from scoremix.learning.em.acceleration import Anderson, Squarem
+from scoremix.estimators.model_files import pack_mixture
+from scoremix.estimators.parameters import OWN_STARTS, check_mixture_parameters
+from scoremix.estimators.progress import Passes
+from scoremix.learning.em.acceleration import ACCELERATIONS
 from scoremix.learning.em.em import EMResult, ExpectedMoments, Prior, e_step, run_em
-from scoremix.learning.em.missing import Filled, evaluate_with_missing, expectation_with_missing, impute
+from scoremix.learning.em.missing import Filled, evaluate_with_missing, expectation_with_missing
 from scoremix.learning.em.posterior import total_weight
 from scoremix.learning.em.seeding import initial_mixture, n_distinct_rows
 from scoremix.learning.em.shrinkage import ENOUGH_ROWS
@@ -65,10 +49,6 @@ from scoremix.samples.reduce import on_one_blas_thread
 from scoremix.samples.source import ArraySource, Source
 from scoremix.storage import write_model
 
-OWN_STARTS = ("global", "diffusion")  # Values of `init_params` that scikit-learn does not know.
-
-ACCELERATION = {"squarem": Squarem, "anderson": Anderson}
-
 FLAT = 10.0  # A variance of fewer times `reg_covar` is hardly the data's.
 
 # Most EM passes over the first batch of a stream: enough to leave the seeds, too few to fit that batch's noise.
@@ -76,7 +56,7 @@ FIRST_BATCH_PASSES = 10
 
 
 @on_one_blas_thread
-class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
+class GaussianMixture(KnownMixture):
     """Gaussian mixture by expectation maximisation: parameters, clusters, density, score.
 
     A drop-in for ``sklearn.mixture.GaussianMixture``, with weights of samples, missing values, streams, conditional
@@ -204,7 +184,6 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
     converged_: bool
     n_iter_: int
     _n_batches: int
-    _stream: tuple[int, np.random.RandomState] | None = None
 
     def __init__(
         self,
@@ -382,188 +361,6 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
         self._n_batches = running.n_batches
         return self
 
-    def bic(self, X: ArrayLike) -> float:
-        """Bayesian information criterion.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        float
-            ``-2 log L + p log n``: the lower the better.
-        """
-        n = self._informative(self._asked(X), None).n_rows
-        return -2 * self.score(X) * n + self._n_parameters() * float(np.log(n))
-
-    def aic(self, X: ArrayLike) -> float:
-        """Akaike information criterion.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples.
-
-        Returns
-        -------
-        float
-            ``-2 log L + 2 p``: the lower the better.
-        """
-        n = self._informative(self._asked(X), None).n_rows
-        return -2 * self.score(X) * n + 2 * self._n_parameters()
-
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Array, Array]:
-        """Draw independent samples, in random order.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            How many, at least 1.
-        random_state : int, RandomState or None
-            Seed. With None samples differ from call to call; they are those of a model that was fitted alike, where
-            the constructor's `random_state` is a number.
-
-        Returns
-        -------
-        X : array of shape (n_samples, d)
-            Samples, in double precision and in the library of `means_`.
-        y : array of shape (n_samples,)
-            Their components.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is not a whole number >= 1.
-        """
-        check_is_fitted(self)
-        try:
-            check_number("n_samples", n_samples, at_least=1, at_most=2**48, integer=True)
-        except ValueError as error:
-            raise ValueError(f"Invalid value for 'n_samples': {error}") from None
-        seeds = self._seeds() if random_state is None else check_random_state(random_state)
-        rng = np.random.default_rng(seeds.randint(2**31, size=4))
-        X, y = self._mixture.sample(int(n_samples), rng)
-        return precise_like(X, self.means_), indices_like(y, self.means_)
-
-    def impute(self, X: ArrayLike) -> Array:
-        """Replace missing values by their expectation given the rest of the row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Samples with NaN where values are missing, whatever `missing_values` says.
-
-        Returns
-        -------
-        array of shape (n, d)
-            In the library of X. A row without any value becomes the mean of the mixture.
-        """
-        x = self._asked(X, allow_nan=True)
-        return like(impute(self._mixture, to_numpy(x)), x)
-
-    def conditional(self, given: Mapping[int | str, float]) -> GaussianMixture:
-        """The mixture of the other columns, given the values of some.
-
-        Parameters
-        ----------
-        given : mapping of column to float
-            Values of columns, which are named by number or, where X had names, by name.
-
-        Returns
-        -------
-        GaussianMixture
-            Fitted, over the remaining columns in their order.
-
-        Raises
-        ------
-        ValueError
-            If a column is not known or given twice, none is given or none remains, or a value is not finite.
-        """
-        check_is_fitted(self)
-        columns = column_indices(given, self.n_features_in_, self._names())
-        rest = np.setdiff1d(np.arange(self.n_features_in_), columns)
-        if not len(rest):
-            raise ValueError("every column is given: leave at least one out, which the others say something about.")
-        return self._derived(self._mixture.conditional(columns, given_values(given.values())), rest)
-
-    def marginal(self, columns: Iterable[int | str]) -> GaussianMixture:
-        """The mixture of some columns.
-
-        Parameters
-        ----------
-        columns : iterable of int or str
-            Columns by number or, where X had names, by name; in the order that is wanted.
-
-        Returns
-        -------
-        GaussianMixture
-            Fitted, over these columns.
-
-        Raises
-        ------
-        ValueError
-            If a column is not known or given twice, or none is given.
-        """
-        check_is_fitted(self)
-        chosen = column_indices(columns, self.n_features_in_, self._names())
-        return self._derived(self._mixture.marginal(chosen), chosen)
-
-    @classmethod
-    def from_parameters(
-        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str = "full"
-    ) -> Self:
-        """Build a fitted estimator from known parameters.
-
-        Parameters
-        ----------
-        weights : array-like of shape (k,)
-            Weights in [0, 1], summing to 1.
-        means : array-like of shape (k, d)
-            Means.
-        covariances : array-like
-            Covariances, of shape (k, d, d), (d, d), (k, d) or (k,), positive definite.
-        covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
-            What they are.
-
-        Returns
-        -------
-        GaussianMixture
-            As if it had been fitted.
-
-        Raises
-        ------
-        ValueError
-            If parameters do not fit together, or are not those of a mixture.
-        """
-        mixture = known_mixture(weights, means, covariances, covariance_type)
-        return cls(mixture.n_components, covariance_type=covariance_type)._known(mixture)
-
-    def to_sklearn(self) -> sklearn.mixture.GaussianMixture:
-        """Return the same mixture as a fitted estimator of scikit-learn.
-
-        Returns
-        -------
-        sklearn.mixture.GaussianMixture
-            With the same parameters and fitted attributes, but for those that scikit-learn does not know; a refit there
-            starts by k-means where the start was "global" or "diffusion".
-        """
-        check_is_fitted(self)
-        params = self.get_params() | {
-            "n_components": self.n_components_,
-            "covariance_type": self._mixture.covariance.kind,
-        }
-        for name in ("missing_values", "acceleration", "covariance_prior", "criterion", "max_components"):
-            del params[name]
-        if params["init_params"] in OWN_STARTS:
-            params["init_params"] = "kmeans"
-        theirs = sklearn.mixture.GaussianMixture(**params)
-        for name, value in vars(self).items():
-            if name.endswith("_"):
-                setattr(theirs, name, deepcopy(value))
-        return theirs
-
     def save(self, path: FilePath) -> None:
         """Write the fitted model to a file (safetensors; loading it never executes code).
 
@@ -582,18 +379,15 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
         check_is_fitted(self)
         write_model(path, type(self).__name__, *pack_mixture(self))
 
-    def _n_parameters(self) -> int:
-        """Number of free parameters."""
-        check_is_fitted(self)
-        return self._mixture.n_parameters
-
     def _rows(self, X: Any, *, reset: bool, min_rows: int) -> Array:
-        return validated_rows(self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows)
+        return validated_samples(
+            self, X, reset=reset, allow_nan=self.missing_values is not None, min_rows=min_rows, dtype=FLOATING
+        )
 
     def _asked(self, X: Any, allow_nan: bool | None = None) -> Array:
         check_is_fitted(self)
         allow_nan = self.missing_values is not None if allow_nan is None else allow_nan
-        return validated_rows(self, X, reset=False, allow_nan=allow_nan)
+        return validated_samples(self, X, reset=False, allow_nan=allow_nan, dtype=FLOATING)
 
     def _labels(self, x: Array) -> NDArray[np.intp] | Array:
         return super()._labels(x) if self.missing_values is None else namespace(x).argmax(self._posterior(x)[1], axis=1)
@@ -611,17 +405,6 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
         """Random numbers for the starts of a fit; samples begin anew."""
         self._stream = None
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
-
-    def _seeds(self) -> np.random.RandomState:
-        """Where the seeds of samples come from: if `random_state` is a number, a stream that it begins."""
-        state = self.random_state
-        if not isinstance(state, int | np.integer):
-            own: np.random.RandomState = check_random_state(state)  # goes on by itself
-            return own
-        if self._stream is None or self._stream[0] != state:
-            self._stream = int(state), np.random.RandomState(int(state))
-            self._stream[1].randint(2**31, size=4)  # which the starts had
-        return self._stream[1]
 
     def _informative(self, x: Array, sample_weight: ArrayLike | None, at_least: int = 1) -> ArraySource:
         return informative(x, sample_weight, has_missing=self.missing_values is not None, at_least=at_least)
@@ -721,18 +504,7 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
         previous: float,
     ) -> EMResult:
         """EM from one start, with the lines that `verbose` asks for."""
-        began = last = perf_counter()
-
-        def report(n_pass: int, change: float) -> None:
-            nonlocal last
-            if n_pass % self.verbose_interval == 0:
-                now = perf_counter()
-                more = f"\t time lapse {now - last:.5f}s\t ll change {change:.5f}" if self.verbose >= 2 else ""
-                print(f"  Iteration {n_pass}{more}")
-                last = now
-
-        if self.verbose:
-            print(f"Initialization {number}")
+        progress = Passes(number, self.verbose, self.verbose_interval) if self.verbose else None
         found = run_em(
             source,
             start,
@@ -740,15 +512,13 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
             max_iter=self.max_iter,
             reg=self.reg_covar,
             prior=prior,
-            acceleration=None if self.acceleration is None else ACCELERATION[self.acceleration](),
+            acceleration=None if self.acceleration is None else ACCELERATIONS[self.acceleration](),
             step=step,
-            report=report if self.verbose else None,
+            report=None if progress is None else progress.report,
             previous=previous,
         )
-        if self.verbose:
-            seconds = perf_counter() - began
-            more = f" time lapse {seconds:.5f}s\t lower bound {_bound(found):.5f}." if self.verbose >= 2 else ""
-            print(f"Initialization {'converged' if found.converged else 'did not converge'}.{more}")
+        if progress is not None:
+            progress.end(found.converged, _bound(found))
         return found
 
     def _set_fit(self, mixture: Mixture, home: Array, bounds: list[float], converged: bool, n_iter: int) -> None:
@@ -764,20 +534,6 @@ class GaussianMixture(ParameterAttributes, FittedMixture, BaseEstimator):
         """Become the estimator of a known mixture."""
         self._set_fit(mixture, np.empty(0), [], True, 0)
         return self
-
-    def _derived(self, mixture: Mixture, columns: NDArray[np.intp]) -> GaussianMixture:
-        """The estimator of a mixture of some of the columns."""
-        kind = mixture.covariance.kind
-        model = GaussianMixture(mixture.n_components, covariance_type=kind, missing_values=self.missing_values)._known(
-            mixture
-        )
-        names = self._names()
-        if names is not None:
-            model.feature_names_in_ = names[columns]
-        return model
-
-    def _names(self) -> NDArray[Any] | None:
-        return getattr(self, "feature_names_in_", None)
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         """Take over what a model file holds."""

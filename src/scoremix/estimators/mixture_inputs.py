@@ -1,112 +1,25 @@
-"""Checks of what users hand to a GaussianMixture; where scikit-learn has a message for it, that message."""
+"""Parameters of mixtures that users hand in, checked against the data; where scikit-learn has a message, that one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
 
-from scoremix.arrays import Array, Floats, as_floating, as_numpy, is_foreign, namespace, to_numpy
-from scoremix.estimators.checks import (
-    check_choice,
-    check_columns,
-    check_nothing_is_missing,
-    check_number,
-    check_squares,
-    unmasked,
-)
+from scoremix.arrays import Array, Floats, as_numpy, is_foreign, namespace, to_numpy
+from scoremix.estimators.parameters import COVARIANCE_TYPE, Number
+from scoremix.learning.coordinates import Units
 from scoremix.learning.em.seeding import n_distinct_rows
 from scoremix.models.covariance.interface import Covariance
 from scoremix.models.covariance.types import TYPES, covariance_of, shape_of_values
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import Source
 
-INIT_PARAMS = ("global", "diffusion", "kmeans", "k-means++", "random", "random_from_data")
-ACCELERATIONS = ("squarem", "anderson")
-
 AGREEMENT = 1e-4  # Relative difference of two covariances up to which they are the same but for rounding.
 SCAN_ROWS = 16384  # Rows looked through at a time for missing values.
-
-
-def check_mixture_parameters(params: Mapping[str, Any]) -> None:
-    """Check the constructor parameters of a GaussianMixture, except starts, which are checked against the data.
-
-    ValueError: Naming the first parameter that is out of range.
-    """
-    check_choice("covariance_type", params["covariance_type"], tuple(TYPES))
-    check_choice("init_params", params["init_params"], INIT_PARAMS)
-    if params["acceleration"] is not None:
-        check_choice("acceleration", params["acceleration"], ACCELERATIONS)
-    if params["covariance_prior"] is not None:
-        check_choice("covariance_prior", params["covariance_prior"], ("auto", "shared"))
-    check_choice("criterion", params["criterion"], ("density", "clusters"))
-    _check_number_of_components(params)
-    for name, least in (("max_components", 1), ("n_init", 1), ("max_iter", 0), ("verbose_interval", 1)):
-        check_number(name, params[name], at_least=least, integer=True)
-    for name in ("tol", "reg_covar"):
-        check_number(name, params[name], at_least=0)
-    if not isinstance(params["warm_start"], bool | np.bool_):
-        raise ValueError(f"warm_start={params['warm_start']!r} is not known: choose True or False.")
-    if not isinstance(params["verbose"], bool | np.bool_):
-        check_number("verbose", params["verbose"], at_least=0, integer=True)
-    missing = params["missing_values"]
-    if missing is not None and not (isinstance(missing, Real) and np.isnan(float(missing))):
-        raise ValueError(f"missing_values={missing!r} is not known: choose None or numpy.nan.")
-
-
-def _check_number_of_components(params: Mapping[str, Any]) -> None:
-    """A number, or "auto", for which no start can be given."""
-    k = params["n_components"]
-    if isinstance(k, str) and k != "auto":
-        raise ValueError(f'n_components={k!r} is not known: give a whole number >= 1, or "auto".')
-    if not isinstance(k, str):
-        check_number("n_components", k, at_least=1, integer=True)
-        return
-    given = [name for name in ("weights_init", "means_init", "precisions_init") if params[name] is not None]
-    if given:
-        raise ValueError(f'{given[0]} is given with n_components="auto", which finds its own start: give the number.')
-
-
-def validated_rows(estimator: Any, X: Any, *, reset: bool, allow_nan: bool, min_rows: int = 1) -> Array:
-    """Check samples by scikit-learn's rules; floating afterwards, in the library they came in.
-
-    ValueError: If X is no table of numbers, has infinite entries, or NaN where that is not `allow_nan`, has fewer than
-    `min_rows` rows, or does not fit the fitted columns.
-    """
-    X = unmasked(X, allow_nan=allow_nan)
-    if not is_foreign(X):
-        x = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",  # infinities are refused there
-            ensure_min_samples=min_rows,
-        )
-        if not allow_nan:
-            check_nothing_is_missing(
-                x,
-                "with missing_values=numpy.nan such entries are missing values and integrated out; without it, remove "
-                "or impute these rows",
-            )
-        if reset:
-            check_squares(x)
-        return x
-    if X.ndim != 2 or X.shape[0] < min_rows:
-        raise ValueError(f"X has shape {tuple(X.shape)}: give rows of samples, (n, d), at least {min_rows}.")
-    X, xp = as_floating(X), namespace(X)
-    fine = xp.isfinite(X) | xp.isnan(X) if allow_nan else xp.isfinite(X)
-    if not bool(xp.all(fine)):
-        raise ValueError(f"X contains {'' if allow_nan else 'NaN or '}infinite entries: remove or impute these rows.")
-    check_columns(estimator, X, reset=reset)
-    if reset:
-        check_squares(X)
-    return X
 
 
 def has_missing(source: Source) -> bool:
@@ -239,7 +152,7 @@ def known_mixture(weights: Any, means: Any, covariances: Any, kind: str) -> Mixt
 
     ValueError: If the kind is not known, or parameters do not fit together, see the checks above.
     """
-    check_choice("covariance_type", kind, tuple(TYPES))
+    COVARIANCE_TYPE.check("covariance_type", kind)
     k, d = shape_of(means)
     values = check_matrices("covariance", covariances, kind, k, d)
     return Mixture(check_weights(weights, k), check_means(means, k, d), covariance_of(kind, values, d))
@@ -293,5 +206,60 @@ def given_values(values: Iterable[Any]) -> Floats:
     """
     listed = list(values)
     for value in listed:
-        check_number("the value of a given column", value)
+        Number().check("the value of a given column", value)
     return np.array(listed, dtype=np.float64)
+
+
+def known_units(covariance: Any, n_features: int) -> Units:
+    """Units from a covariance that is known: "identity", a variance, a variance per column, or a matrix.
+
+    ValueError: If it has another shape, or is not positive definite.
+    """
+    if isinstance(covariance, str):
+        return Units("spherical", None)
+    values = np.asarray(to_numpy(covariance) if is_foreign(covariance) else covariance, dtype=np.float64)
+    d = n_features
+    if values.shape not in ((), (d,), (d, d)):
+        raise ValueError(
+            f"covariance has shape {values.shape} for {d} columns: give a variance, one per column, or a matrix."
+        )
+    try:
+        if not np.isfinite(values).all() or (values.ndim == 2 and not np.allclose(values, values.T)):
+            raise np.linalg.LinAlgError
+        if values.ndim < 2 and np.any(values <= 0):
+            raise np.linalg.LinAlgError
+        if values.ndim == 2:
+            return Units("tied", np.asarray(np.linalg.cholesky(values), dtype=np.float64))
+    except np.linalg.LinAlgError:
+        raise ValueError("covariance is not positive definite: give variances > 0, or such a matrix.") from None
+    return Units("diag" if values.ndim else "spherical", np.diag(np.sqrt(np.broadcast_to(values, (d,)))))
+
+
+def given_means(means: Any, n_components: int, n_features: int, *, symmetric: bool) -> Floats:
+    """Means to start from, shape (k, d); of the symmetric student mu (d,) will do.
+
+    ValueError: If they have another shape, or are not finite.
+    """
+    values = np.asarray(to_numpy(means) if is_foreign(means) else means)
+    if symmetric and values.shape == (n_features,):
+        values = np.stack([values, -values])
+    checked = check_means(values, n_components, n_features)
+    if symmetric:
+        half = (checked[0] - checked[1]) / 2
+        checked = np.stack([half, -half])
+    return checked
+
+
+def start_weights(weights: Any, n_components: int, *, symmetric: bool) -> Floats:
+    """Weights to start from, or to keep.
+
+    ValueError: If they have another shape, one is not positive, or they do not sum to 1.
+    """
+    if isinstance(weights, str):
+        return np.full(n_components, 1 / n_components)
+    checked = check_weights(weights, n_components)
+    if np.any(checked <= 0):
+        raise ValueError("weights has zeros: leave such components out.")
+    if symmetric and not np.allclose(checked, 0.5):
+        raise ValueError("weights must be equal where symmetric=True: leave them out.")
+    return checked

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scoremix.features import MAX_FEATURES
 from scoremix.models.covariance.types import TYPES
 
 # Largest length, and its inverse the smallest that counts as positive; variances go to the squares. So the distance of
@@ -167,7 +168,7 @@ class Either:
         return (self.words if isinstance(value, str) else self.numbers).read(name, value, sizes)
 
 
-Schema = Mapping[str, Entry]
+Schema = dict[str, Entry]
 
 
 def checked(schema: Schema, values: Mapping[str, Any], sizes: Sizes, prefix: str = "") -> dict[str, Any]:
@@ -254,3 +255,92 @@ def mixture(kind: str, d: str = "d", largest: float = LARGEST) -> Schema:
     shape = TYPES[kind].shape.replace("d", d)
     covariances = (positive if TYPES[kind].is_diagonal else matrices)(shape, largest**2)
     return {"weights": shares("k"), "means": Numbers(f"k {d}", -largest, largest), "covariances": covariances}
+
+
+# The tables of the three kinds of models follow. Letters: d columns, k cells or components, p coefficients of each;
+# s steps of EM, or of descent in T stages; t of the choice of k; r axes of a frame, L levels, c clusters of K cells.
+
+SEED, NAMES = Maybe(count()), Maybe(Each("d", Text()))
+
+KIND: Schema = {"covariance_type": Text(TYPES)}
+
+PRECISION: Schema = {"dtype": Text(("float32", "float64"))}
+
+STARTS = ("weights_init", "means_init", "precisions_init")  # Parameters of a GaussianMixture that are arrays.
+
+FIT: Schema = {
+    "params": Table(("missing_values",)),
+    "params.missing_values": Maybe(Text(("nan",))),
+    "params.random_state": SEED,
+    **{f"params.{name}": Maybe(Numbers("***")) for name in STARTS},
+    "converged": Numbers(kind=bool),
+    "n_iter": count(),
+    "n_batches": count(),
+    "selection_path": Each("t", Row((Text(), count(), Numbers()))),
+    "feature_names": NAMES,
+    "lower_bound": Numbers("", -np.inf, np.inf),
+    "lower_bounds": Numbers("s", -np.inf, np.inf),
+    "optimality": Numbers("2", -np.inf, np.inf, may_be_nan=True),
+}
+
+LARGEST_OF = {"float32": 1e18, "float64": LARGEST}  # Attributes have the precision of the data.
+
+MAYBE_ARRAYS = ("means_init", "weights", "covariance")  # Parameters that are arrays, or else words.
+
+DESCENT: Schema = {
+    "params": Table(("noise_times", "n_steps")),
+    "params.random_state": SEED,
+    **{f"params.{name}": Maybe(Either(Text(), Numbers("**"))) for name in MAYBE_ARRAYS},
+    "noise_times": Each("T", Numbers("*", 0)),
+    "feature_names": NAMES,
+    "history.stage": index("s", below="T"),
+    "history.step": count("s"),
+    "history.loss": Numbers("s", -(LARGEST**2), LARGEST**2),
+    "history.gradient_norm": Numbers("s", 0, LARGEST**2),
+    "history.means": Numbers("s k d"),
+}
+
+FRAME: Schema = {
+    "params": Table(("gates",)),
+    "params.gates": Text(("soft", "hard")),
+    "params.random_state": SEED,
+    "frame.mean": Numbers("d"),
+    "frame.basis": axes("d r"),
+    "frame.variances": Numbers("r", 0, LARGEST**2),
+    "noise_scale": scale(),
+    "noise_floor": Maybe(scale()),
+    "reach": Numbers(low=0),
+    "feature_names": NAMES,
+    "sigmas": Numbers(
+        "L", 1 / LARGEST, law=Law("decreasing", lambda levels: bool(np.all(np.diff(np.log(levels)) < 0)))
+    ),
+    "denoising_loss": Numbers("L", -(LARGEST**2), LARGEST**2),
+    "base": Maybe(Text(("spherical", "full"))),
+    "cells": Maybe(Text(("soft", "hard"))),
+}
+
+COLUMNS: Schema = {"names": Each("d", Text()), "location": Numbers("d"), "scale": positive("d", LARGEST)}
+
+CLUSTERS: Schema = {
+    "cell_centers": Numbers("K r"),
+    "cell_weights": shares("K"),
+    "centers": Numbers("c d"),
+    "weights": shares("c"),
+    "cluster": index("K", below="c"),
+}
+
+POLYNOMIALS: Schema = {"degrees": count("k", 0, MAX_FEATURES), "coef": Numbers("k p r")}
+
+CORRECTIONS: Schema = {**POLYNOMIALS, "degrees": count("k", -1, MAX_FEATURES)}
+
+PIECEWISE: Schema = {"weights": shares("k"), "centers": Numbers("k r"), **POLYNOMIALS}
+
+# Likelihood-ratio cells, but for their polynomials.
+RATIO: Schema = {
+    "means": Numbers("a r"),
+    "groups": numbering("a"),
+    "covariances": matrices("b r r"),
+    "kinds": numbering("b"),
+    "basis": Numbers("r m", law=Law("at most as many axes as columns", lambda basis: basis.shape[1] <= len(basis))),
+    "weights": shares("k"),
+}

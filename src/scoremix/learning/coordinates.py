@@ -22,7 +22,8 @@ from scoremix.arrays import Array, Floats, indices_like, like, namespace, produc
 from scoremix.learning.em.posterior import InMemorySamples, Ints
 from scoremix.learning.moments import Moments
 from scoremix.models.covariance.full import Full
-from scoremix.models.covariance.types import TYPES
+from scoremix.models.covariance.interface import Covariance
+from scoremix.models.covariance.types import TYPES, covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace
 from scoremix.samples.source import Mapped, Source
@@ -247,6 +248,44 @@ class LeadingDirections:
         """A mixture of coordinates as one of the columns."""
         covariances = self.lead @ mixture.covariances @ self.lead.T + self.common
         return Mixture(mixture.weights, mixture.means @ self.lead.T, Full(covariances))
+
+
+@dataclass(frozen=True)
+class Units:
+    """Coordinates in which components have unit covariance: ``x = root u``.
+
+    root (d, d), none where x and u are the same.
+    """
+
+    kind: str
+    root: Floats | None
+
+    def encode(self, x: Array) -> Array:
+        """Rows x (n, d) in these coordinates; the same array where they are the same."""
+        if self.root is None:
+            return x
+        xp = namespace(x)
+        x = xp.astype(x, xp.float64, copy=False)
+        return product(x, like(np.linalg.inv(self.root).T, x))
+
+    def decode(self, means: Floats) -> Floats:
+        """Points u (k, d) in the units of the data."""
+        return means if self.root is None else means @ self.root.T
+
+    def covariance(self, covariance: Covariance | None, n_components: int, n_features: int) -> Covariance:
+        """Covariances in the units of the data: known ones, or learnt in these coordinates."""
+        root = np.eye(n_features) if self.root is None else self.root
+        shared = root @ root.T
+        if covariance is not None:
+            values = root @ covariance.dense(n_components, n_features) @ root.T
+            values = (values + np.swapaxes(values, 1, 2)) / 2
+            values = np.diagonal(values, axis1=1, axis2=2) if self.kind == "diag" else values
+        elif self.kind == "tied":
+            values = shared
+        else:
+            values = np.repeat(np.diagonal(shared)[None, :], n_components, axis=0)
+            values = values[:, 0] if self.kind == "spherical" else values
+        return covariance_of(self.kind, np.ascontiguousarray(values), n_features)
 
 
 def encoded_rows(source: Source, frame: Subspace, size: int, rng: np.random.Generator) -> Floats:

@@ -155,3 +155,12 @@ def _corrected(
 def _ladder_of(sigmas: Floats, fits: Sequence[FittedLevel[Any]], frame: Subspace) -> tuple[Ladder, Floats]:
     """Fitted levels as one model, and their losses."""
     return Ladder(sigmas, tuple(fit.model for fit in fits), frame), np.array([fit.denoising_loss for fit in fits])
+
+
+# By what is asked for: `covariance` and `correction_of`.
+MODES = {
+    ("identity", "nothing"): learn_identity_cells,
+    ("general", "nothing"): learn_general_cells,
+    ("identity", "mixture"): learn_identity_mixture,
+    ("general", "mixture"): learn_general_mixture,
+}

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Array, Floats, like, product
+from scoremix.models.covariance.full import Full
+from scoremix.models.mixture import Mixture
 
 # Up to this dimension every direction is kept: a weak one left out costs more than an idle one kept.
 SMALL_DIMENSION = 5
@@ -58,6 +60,12 @@ class Subspace:
     def lift(self, direction: Array) -> Array:
         """Vectors of the subspace from their coordinates: (r, n) -> (n, d)."""
         return product(direction.T, like(self.basis.T, direction))
+
+    def embedded(self, mixture: Mixture, noise: float) -> Mixture:
+        """A mixture of coordinates as one of points, with isotropic noise of a standard deviation added."""
+        covariances = self.basis @ mixture.covariances @ self.basis.T + noise**2 * np.eye(self.n_features)
+        covariances = (covariances + np.swapaxes(covariances, 1, 2)) / 2
+        return Mixture(mixture.weights, np.asarray(self.embed(mixture.means.T)), Full(covariances))
 
     def residual(self, x: Array, coordinates: Array) -> Array:
         """Part of ``x - mean`` outside the subspace, shape (n, d)."""

@@ -8,6 +8,7 @@ never copied whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -64,11 +65,31 @@ class ArraySource:
     ValueError: If the shapes do not fit, or a weight is negative, not finite, or all are zero.
     """
 
-    def __init__(self, x: Array, weight: Array | None = None, rows: NDArray[np.intp] | None = None) -> None:
+    def __init__(self, x: Array, weight: Array | None = None) -> None:
         if x.ndim != 2:
             raise ValueError(f"X has {x.ndim} dimension(s), but samples are rows of a table: reshape it to (n, d).")
-        self._x, self._rows = x, rows
+        self._x: Array = x
+        self._rows: NDArray[np.intp] | None = None
         self._weight = None if weight is None else checked_weight(weight, self.n_rows)
+
+    @property
+    def weight(self) -> NDArray[np.float64] | None:
+        """Weights of the rows (n,), None where all are 1."""
+        return self._weight
+
+    def taking(self, rows: NDArray[np.bool_], weight: NDArray[np.float64] | None) -> ArraySource:
+        """Some of the rows, with weights of their own >= 0."""
+        taken = copy(self)
+        taken._weight = weight
+        if not np.all(rows):
+            taken._rows = np.flatnonzero(rows) if self._rows is None else self._rows[rows]
+        return taken
+
+    def mapped(self, function: Callable[[Array], Array]) -> ArraySource:
+        """The rows mapped once and for all, with the same weights."""
+        mapped = copy(self)
+        mapped._x, mapped._rows = function(next(self.chunks(self.n_rows)).x), None
+        return mapped
 
     @property
     def n_rows(self) -> int:

@@ -153,3 +153,6 @@ class Anderson:
     def reset(self) -> None:
         """Forget all updates."""
         self._updates, self._changes = [], []
+
+
+ACCELERATIONS: dict[str, type[Squarem] | type[Anderson]] = {"squarem": Squarem, "anderson": Anderson}

@@ -20,8 +20,10 @@ from scoremix.learning.coordinates import encoded_rows
 from scoremix.learning.gkl.ladder import cover_size, noisy_rows
 from scoremix.learning.gkl.posterior_mean import CHUNK_ROWS
 from scoremix.learning.gkl.warm_starts import greedy_cover
+from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.gates import Voronoi
 from scoremix.models.ladder import Ladder
+from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import SMALL_DIMENSION
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
@@ -44,6 +46,18 @@ class Clusters:
     def labels(self, posterior_mean: Array) -> NDArray[np.intp]:
         """Cluster of denoised points, given in the coordinates of the frame, shape (r, n)."""
         return np.asarray(self.cluster[to_numpy(self.cells.labels(posterior_mean))])
+
+    def shares(self, points: Array, atoms: Mixture | None, noise_scale: float) -> Array:
+        """Posterior probabilities of the clusters, (n, c), at points (n, r) of the frame.
+
+        Those of the atoms under the noise that each is made of, added up; of the cells, where there are no atoms.
+        """
+        parts = self.cells if atoms is None else atoms
+        centers = self.cells.centers if atoms is None else atoms.means
+        variances = np.full(len(centers), noise_scale**2)
+        _, shares = Mixture(parts.weights, centers, Spherical(variances, centers.shape[1])).evaluate(points)
+        member = np.eye(len(self.weights))[self.labels(centers.T)]
+        return product(shares, like(member, shares))
 
 
 def find_clusters(
