@@ -232,7 +232,7 @@ def moments_of(source: Source, names: Sequence[str] | None, needs_width: bool = 
     # About the first row a constant column has a second moment of exactly 0.
     constant = np.flatnonzero(np.diagonal(moments.second) == 0)
     if not needs_width and len(constant) == source.n_features:
-        raise ValueError("X has constant columns only: all rows are the same, so there is no law to learn.")
+        raise ValueError("X has constant columns only: all rows are the same, so there is no distribution to learn.")
     if needs_width and len(constant):
         shown = ", ".join(str(j if names is None else names[j]) for j in constant[:5])
         raise ValueError(

@@ -313,8 +313,8 @@ class DDPMMixture(LearntAttributes, FittedMixture, BaseEstimator):
     def _descend(self, source: Source, means: Floats, rng: np.random.Generator) -> tuple[Mixture, list[Record]]:
         """Descend from a start, in units where components have unit covariance."""
         (k, d), rate = means.shape, float(self.learning_rate)
-        centre = 0.0 if self.symmetric or self.projection_radius is None else top_subspace(source, 0).mean
-        stages = stages_of(self.noise_times, self.n_steps, self.projection_radius, centre)
+        center = 0.0 if self.symmetric or self.projection_radius is None else top_subspace(source, 0).mean
+        stages = stages_of(self.noise_times, self.n_steps, self.projection_radius, center)
         weights = start_weights(self.weights, k, symmetric=self.symmetric)
         free_weights = isinstance(self.weights, str) and self.weights == "free"
         walk = partial(

@@ -201,7 +201,7 @@ def check_ddpm_parameters(params: Mapping[str, Any]) -> None:
         raise ValueError("weights='free' does not go with symmetric=True: two components at +-mu have equal weights.")
 
 
-def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, centre: Floats | float = 0.0) -> list[Stage]:
+def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, center: Floats | float = 0.0) -> list[Stage]:
     """Stages from noise times and numbers of steps, the ball in all but the first (in all, where there is one).
 
     Of more numbers than times the last are taken, so that one time has the steps of the last stage.
@@ -217,7 +217,7 @@ def stages_of(noise_times: Any, n_steps: Any, radius: float | None = None, centr
     stages = [_stage(time, number) for time, number in zip(times, steps[-len(times) :], strict=True)]
     if radius is not None:
         first = min(1, len(stages) - 1)
-        stages[first:] = [replace(stage, radius=radius, centre=centre) for stage in stages[first:]]
+        stages[first:] = [replace(stage, radius=radius, center=center) for stage in stages[first:]]
     return stages
 
 

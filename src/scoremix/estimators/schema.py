@@ -1,6 +1,6 @@
 """What a model file may hold: a declared entry for every name, checked in one place before anything is made of it.
 
-A schema is a table ``name: entry``. `Numbers` says type, shape, range and, where there is one, the law of an array or
+A schema is a table ``name: entry``. `Numbers` says type, shape, range and, where there is one, the rule of an array or
 of a number of the header; `Text`, `Each`, `Row`, `Table`, `Either` and `Maybe` make words, lists, objects and what may
 be left out. Shapes are written in letters, such as ``"k d"``: a letter stands for one size throughout a file, that of
 whoever shows it first. Arrays are as large as the file is; what is made of them has sizes that were found right here.
@@ -38,7 +38,7 @@ class Entry(Protocol):
 
 
 @dataclass(frozen=True)
-class Law:
+class Rule:
     """What must be true of an array beyond its range."""
 
     words: str
@@ -53,11 +53,11 @@ class Numbers:
     low: float = -LARGEST
     high: float | str = LARGEST
     kind: type = float
-    law: Law | None = None
+    rule: Rule | None = None
     may_be_nan: bool = False
 
     def read(self, name: str, value: Any, sizes: Sizes) -> NDArray[Any]:
-        """Check type, shape, range and law, in this order."""
+        """Check type, shape, range and rule, in this order."""
         try:
             array = np.asarray(value)
         except ValueError:  # lists of different lengths
@@ -71,8 +71,8 @@ class Numbers:
         if not np.all(inside | np.isnan(double) if self.may_be_nan else inside):
             raise ValueError(f"{name} must lie between {self.low:g} and {high:g}")
         array = array.astype(self.kind)
-        if self.law is not None and not self.law.holds(array):
-            raise ValueError(f"{name} must be {self.law.words}")
+        if self.rule is not None and not self.rule.holds(array):
+            raise ValueError(f"{name} must be {self.rule.words}")
         return array
 
     def _measure(self, name: str, shape: tuple[int, ...], sizes: Sizes) -> None:
@@ -202,7 +202,7 @@ def index(shape: str, below: str) -> Numbers:
 def scale() -> Numbers:
     """A deviation, or 0 where there is none."""
     return Numbers(
-        low=0, law=Law(f"0 or at least {1 / LARGEST:g}", lambda found: bool(not found or found >= 1 / LARGEST))
+        low=0, rule=Rule(f"0 or at least {1 / LARGEST:g}", lambda found: bool(not found or found >= 1 / LARGEST))
     )
 
 
@@ -218,7 +218,7 @@ def positive(shape: str = "", largest: float = LARGEST**2) -> Numbers:
 
 def shares(shape: str, low: float = 0.0) -> Numbers:
     """Numbers that sum to 1, up to the rounding of single precision."""
-    return Numbers(shape, low, 1.0, law=Law("shares that sum to 1", lambda w: bool(abs(w.sum() - 1) <= 1e-6)))
+    return Numbers(shape, low, 1.0, rule=Rule("shares that sum to 1", lambda w: bool(abs(w.sum() - 1) <= 1e-6)))
 
 
 def _is_orthonormal(basis: NDArray[Any]) -> bool:
@@ -233,12 +233,12 @@ def matrices(shape: str, largest: float = LARGEST**2) -> Numbers:
         is_symmetric = np.all(np.abs(found - np.swapaxes(found, -1, -2)) <= 1e-6 * np.abs(found).max())
         return bool(is_symmetric) and bool(np.all(np.linalg.eigvalsh(found) > 1 / largest))
 
-    return Numbers(shape, -largest, largest, law=Law("symmetric, positive-definite", are_definite))
+    return Numbers(shape, -largest, largest, rule=Rule("symmetric, positive-definite", are_definite))
 
 
 def axes(shape: str) -> Numbers:
     """Orthonormal columns."""
-    return Numbers(shape, -1.1, 1.1, law=Law("orthonormal columns", _is_orthonormal))
+    return Numbers(shape, -1.1, 1.1, rule=Rule("orthonormal columns", _is_orthonormal))
 
 
 def numbering(shape: str) -> Numbers:
@@ -247,7 +247,7 @@ def numbering(shape: str) -> Numbers:
     def is_complete(numbers: NDArray[Any]) -> bool:
         return int(numbers.max()) + 1 == len(np.unique(numbers))
 
-    return Numbers(shape, 0, 2**62, int, Law("all numbers from 0 on, without a gap", is_complete))
+    return Numbers(shape, 0, 2**62, int, Rule("all numbers from 0 on, without a gap", is_complete))
 
 
 def mixture(kind: str, d: str = "d", largest: float = LARGEST) -> Schema:
@@ -312,7 +312,7 @@ FRAME: Schema = {
     "reach": Numbers(low=0),
     "feature_names": NAMES,
     "sigmas": Numbers(
-        "L", 1 / LARGEST, law=Law("decreasing", lambda levels: bool(np.all(np.diff(np.log(levels)) < 0)))
+        "L", 1 / LARGEST, rule=Rule("decreasing", lambda levels: bool(np.all(np.diff(np.log(levels)) < 0)))
     ),
     "denoising_loss": Numbers("L", -(LARGEST**2), LARGEST**2),
     "base": Maybe(Text(("spherical", "full"))),
@@ -341,6 +341,6 @@ RATIO: Schema = {
     "groups": numbering("a"),
     "covariances": matrices("b r r"),
     "kinds": numbering("b"),
-    "basis": Numbers("r m", law=Law("at most as many axes as columns", lambda basis: basis.shape[1] <= len(basis))),
+    "basis": Numbers("r m", rule=Rule("at most as many axes as columns", lambda basis: basis.shape[1] <= len(basis))),
     "weights": shares("k"),
 }
