@@ -55,35 +55,52 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     With "general" they are clusters of any shape [2]_. By default a mixture is learnt first: its score is known in
     closed form at every noise level, and polynomials add what it misses, where that pays on held-out rows.
 
-    Parameters ---------- covariance : {"identity", "general"}, default="identity" "identity": the noise in the data is
-    isotropic, with standard deviation `noise_scale`. "general": covariances are learnt; units of the columns do not
-    matter, and `noise_scale` is not used. noise_scale : float or "auto", default=1.0 Standard deviation of that noise,
-    > 0, in the units of X. "auto" takes the smallest one that is consistent with the local spectrum of the data. degree
-    : int or "auto", default="auto" Degree of the polynomials of ``correction_of="nothing"``, at least 1 (constants
-    alone never split the first cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss. With
-    "general" and soft gates it chooses none, or 0 to 3 (up to five dimensions) as they surely gain. gates : {"soft",
-    "hard"}, default="soft" Cells of ``correction_of="nothing"``. "hard": as published; with "identity" Voronoi cells,
-    schedule and warm starts [1]_, with "general" cells cut by likelihood ratios [2]_. "soft": responsibilities in their
-    place, several times more accurate; one joint regression, with "general" the Gaussians of the cells and what they
-    miss. n_levels : int, default=16 Number of noise levels, at least 2. With "general", in proportion more where they
-    span more than a factor 1000. sigma_min, sigma_max : float, optional Smallest and largest noise level; by default
-    ``0.2 * noise_scale`` (with "general" of the narrowest direction of a component instead) and 2.5 standard deviations
-    of the data along their widest direction. min_weight : float in (0, 1), default=0.003 Smallest share of the data
-    that makes a cell of its own (a_min of the paper). n_draws : int, default=2 Antithetic pairs of noise per sample and
-    level (more where cells are learnt from fewer than 4096 samples). correction_of : {"mixture", "nothing"},
-    default="mixture" What polynomials correct. "mixture": with "identity" many atoms under the known noise (a
-    nonparametric maximum-likelihood estimate of the distribution of mu), which leave nothing to correct, so that no
-    polynomial is tried; with "general" a mixture with full covariances, its number of components found, and polynomials
-    per component and level where they surely gain on held-out rows. "nothing": the papers' piecewise polynomials alone.
-    With "identity" they are learnt from large noise levels down to small ones, whose denoised samples show where the
-    next cells go; with "general" every level chooses cells among crude means and covariances, made for up to 16
-    components while that gains, by held-out denoising loss. validation_fraction : float in (0, 0.5], default=0.2 Share
-    of the rows held out when degrees are chosen by ``correction_of="nothing"``. Every row is held out once: ``round(1 /
-    fraction)`` folds. rank : int, optional Dimension of the subspace that holds the centers. By default d where that is
-    at most 5, else every direction whose variance exceeds what noise alone can show (Marchenko-Pastur edge); with
-    "general", d or 50. The complement is handled exactly, as Gaussian; cells of "general" differ in so many directions
-    only, and their polynomials act in all. random_state : int, RandomState or None Seed of all noise and of the samples
-    warm starts are made from. verbose : int, default=0 1 logs a line per level to the logger ``scoremix``.
+    Parameters
+    ----------
+    covariance : {"identity", "general"}, default="identity"
+        "identity": the noise in the data is isotropic, with standard deviation `noise_scale`. "general": covariances
+        are learnt; units of the columns do not matter, and `noise_scale` is not used.
+    noise_scale : float or "auto", default=1.0
+        Standard deviation of that noise, > 0, in the units of X. "auto" takes the smallest one that is
+        consistent with the local spectrum of the data.
+    degree : int or "auto", default="auto"
+        Degree of the polynomials of ``correction_of="nothing"``, at least 1 (constants alone never split the first
+        cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss. With "general" and soft gates it
+        chooses none, or 0 to 3 (up to five dimensions) as they surely gain.
+    gates : {"soft", "hard"}, default="soft"
+        Cells of ``correction_of="nothing"``. "hard": as published; with "identity" Voronoi cells, schedule and warm
+        starts [1]_, with "general" cells cut by likelihood ratios [2]_. "soft": responsibilities in their place,
+        several times more accurate; one joint regression, with "general" the Gaussians of the cells and what they miss.
+    n_levels : int, default=16
+        Number of noise levels, at least 2. With "general", in proportion more where they span more than a factor 1000.
+    sigma_min, sigma_max : float, optional
+        Smallest and largest noise level; by default ``0.2 * noise_scale`` (with "general" of the narrowest direction
+        of a component instead) and 2.5 standard deviations of the data along their widest direction.
+    min_weight : float in (0, 1), default=0.003
+        Smallest share of the data that makes a cell of its own (a_min of the paper).
+    n_draws : int, default=2
+        Antithetic pairs of noise per sample and level (more where cells are learnt from fewer than 4096 samples).
+    correction_of : {"mixture", "nothing"}, default="mixture"
+        What polynomials correct. "mixture": with "identity" many atoms under the known noise (a nonparametric
+        maximum-likelihood estimate of the distribution of mu), which leave nothing to correct, so that no polynomial is
+        tried; with "general" a mixture with full covariances, its number of components found, and polynomials per
+        component
+        and level where they surely gain on held-out rows. "nothing": the papers' piecewise polynomials alone. With
+        "identity" they are learnt from large noise levels down to small ones, whose denoised samples show where the
+        next cells go; with "general" every level chooses cells among crude means and covariances, made for up to 16
+        components while that gains, by held-out denoising loss.
+    validation_fraction : float in (0, 0.5], default=0.2
+        Share of the rows held out when degrees are chosen by ``correction_of="nothing"``. Every row is held out once:
+        ``round(1 / fraction)`` folds.
+    rank : int, optional
+        Dimension of the subspace that holds the centers. By default d where that is at most 5, else every direction
+        whose variance exceeds what noise alone can show (Marchenko-Pastur edge); with "general", d or 50. The
+        complement is handled exactly, as Gaussian; cells of "general" differ in so many directions only, and their
+        polynomials act in all.
+    random_state : int, RandomState or None
+        Seed of all noise and of the samples warm starts are made from.
+    verbose : int, default=0
+        1 logs a line per level to the logger ``scoremix``.
 
     Attributes
     ----------

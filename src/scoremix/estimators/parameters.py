@@ -89,7 +89,7 @@ FLAG = Choice((True, False))
 COUNT = Number(at_least=1, integer=True)
 SAMPLES = Number(at_least=1, at_most=2**48, integer=True)  # How many to draw.
 SIGMA = Number(at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA, words=(None,))
-COVARIANCE_TYPE = Choice(tuple(TYPES))
+COVARIANCE_TYPE = Choice(TYPES)
 
 DIFFUSION_MIXTURE: Mapping[str, Rule] = {
     "covariance": Choice(("identity", "general")),
