@@ -108,7 +108,7 @@ def test_a_saved_model_answers_the_same_and_tampering_is_refused(model, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gates", ["soft", "hard"])
+@pytest.mark.parametrize("gates", ["soft", pytest.param("hard", marks=pytest.mark.slow)])
 def test_units_do_not_matter(gates):
     x, units = crossed(800), np.array([1.0, 1e4])
     how = {**CELLS, "gates": gates, "n_levels": 8}
@@ -123,7 +123,7 @@ def test_units_do_not_matter(gates):
     np.testing.assert_allclose(np.var(drawn, axis=0), np.var(x, axis=0), atol=3 * np.hypot(0.11, 0.36))
 
 
-@pytest.mark.parametrize("gates", ["soft", "hard"])
+@pytest.mark.parametrize("gates", ["soft", pytest.param("hard", marks=pytest.mark.slow)])
 def test_columns_that_others_determine_and_constant_ones_are_left_out(gates):
     x = crossed(800)
     wide = np.column_stack([x, x[:, 0] - x[:, 1], np.full(len(x), 7.0)])
@@ -150,7 +150,7 @@ def test_components_on_lines_have_a_floor():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gates", ["soft", "hard"])
+@pytest.mark.parametrize("gates", ["soft", pytest.param("hard", marks=pytest.mark.slow)])
 def test_parameters_act(gates):
     x, how = crossed(300), {**CELLS, "gates": gates, "n_levels": 3}
     base = DiffusionMixture(**how).fit(x)
@@ -230,7 +230,7 @@ def test_light_components_are_left_out_but_never_all():
 @pytest.mark.parametrize(
     ("k", "d", "separation", "condition"), [(4, 2, 3.0, 10), (2, 2, 0.0, 100), (16, 2, 4.0, 100), (6, 3, 2.0, 100)]
 )
-@pytest.mark.parametrize("gates", ["soft", "hard"])
+@pytest.mark.parametrize("gates", ["soft", pytest.param("hard", marks=pytest.mark.slow)])
 def test_samples_are_near_the_law(k, d, separation, condition, gates):
     law = make_gaussian_mixture(k, d, separation or 1.0, "full", condition=condition, random_state=0)
     means = law.means if separation else np.zeros_like(law.means)

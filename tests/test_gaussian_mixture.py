@@ -269,6 +269,7 @@ def test_permutation_of_components(order, kind):
     np.testing.assert_allclose(other.predict_proba(X), plain.predict_proba(X)[:, order], atol=EXACT)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**20), kind=st.sampled_from(KINDS), weighted=st.booleans(), missing=st.booleans())
 def test_em_never_lowers_the_likelihood(seed, kind, weighted, missing):
     rng = np.random.default_rng(seed)

@@ -48,7 +48,7 @@ def clusters(n=3000, d=2, k=3, seed=0, **more):
         (make_gaussian_mixture(6, 2, 4, random_state=0), {}, 0.0012),
         (make_ring(), {}, 0.003),
         pytest.param(make_spiral(), {}, 0.006, marks=pytest.mark.slow),
-        (make_balls(random_state=0), {}, 0.0038),
+        pytest.param(make_balls(random_state=0), {}, 0.0038, marks=pytest.mark.slow),
         (make_gaussian_mixture(4, 2, 4, covariance="full", random_state=0), GENERAL, 0.0038),
         (make_gaussian_mixture(5, 5, 4, covariance="full", random_state=0), GENERAL, 0.0033),
     ],

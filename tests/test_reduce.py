@@ -186,7 +186,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("number", [3, "auto"])
+@pytest.mark.parametrize("number", [3, pytest.param("auto", marks=pytest.mark.slow)])
 def test_blas_has_one_thread_in_a_fit_and_in_its_questions(monkeypatch, number):
     """From the prior, before the first pass, to the check of optimality, after the last."""
     seen = {name: [] for name in PLACES}
