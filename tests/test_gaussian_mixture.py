@@ -788,3 +788,11 @@ def test_where_columns_determine_each_other_the_start_is_no_worse_than_that_by_k
         # The same fit of the same start, if not a better one; of "spherical", which has a width everywhere, EM that
         # ends within the tolerance of its optimum.
         assert found >= kmeans - (0 if kind != "spherical" else 1e-2)
+
+
+def test_parts_of_a_subclass_are_no_subclass():
+    class Mine(GaussianMixture):
+        pass
+
+    model = Mine(2, random_state=0).fit(np.random.default_rng(0).standard_normal((50, 3)))
+    assert type(model.marginal([0, 2])) is type(model.conditional({1: 0.0})) is GaussianMixture

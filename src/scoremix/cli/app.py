@@ -1,7 +1,7 @@
 """The command line: files in, files out.
 
 This file declares the commands and their options and imports nothing that is slow to load, so that help, the version
-and a wrong option answer at once. Every command imports its work, `demo`, `fitting` or `using`, when it runs, and
+and a wrong option answer at once. Every command imports its work, `demo`, `fit` or `using`, when it runs, and
 estimators are taken from `scoremix`, which loads them when they are asked for.
 
 Every command checks its outputs before long work, writes them beside and renames them. Without ``--seed``

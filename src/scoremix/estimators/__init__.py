@@ -1,4 +1,17 @@
-"""Estimators in scikit-learn's manner, and the way back from a model file."""
+"""Estimators in scikit-learn's manner, and the way back from a model file.
+
+An estimator validates, asks the learning below, and sets attributes; nothing is learnt here. Read in this order:
+
+1. `schema`: what a model file must hold, entry by entry.
+2. `checks`, `mixture_inputs`: the one way in for samples; parameters of mixtures that a user gives.
+3. `parameters`: a table of constructor parameters for every estimator, and one loop that checks them.
+4. `attributes`: a fit is taken over whole or not at all; attributes that may be set by hand, and those that may not.
+5. `model_files`: a pair of functions for every kind of model.
+6. `fitted_mixture`, `known_mixture`: what a fitted mixture answers, and what can be made of it.
+7. `gaussian_mixture`, `ddpm_mixture`, `diffusion_mixture`: the three estimators; `progress`: what they print.
+
+In: arrays, tables or data frames. Out: a fitted estimator, whose model is a `Mixture` or a `Ladder`.
+"""
 
 from __future__ import annotations
 

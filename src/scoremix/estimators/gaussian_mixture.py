@@ -530,6 +530,10 @@ class GaussianMixture(KnownMixture):
         self.lower_bounds_ = bounds
         self.lower_bound_ = bounds[-1] if bounds else -np.inf
 
+    def _plain(self, mixture: Mixture) -> Any:
+        kind, missing = mixture.covariance.kind, self.missing_values
+        return GaussianMixture(mixture.n_components, covariance_type=kind, missing_values=missing)._known(mixture)
+
     def _known(self, mixture: Mixture) -> Self:
         """Become the estimator of a known mixture."""
         self._set_fit(mixture, np.empty(0), [], True, 0)

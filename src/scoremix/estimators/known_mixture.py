@@ -39,6 +39,10 @@ class KnownMixture(ParameterAttributes, FittedMixture, BaseEstimator):
     def _known(self, mixture: Mixture) -> Self:
         """Become the estimator of a known mixture."""
 
+    @abstractmethod
+    def _plain(self, mixture: Mixture) -> Any:
+        """A `GaussianMixture`, of whatever class this is: constructors of other classes are not known."""
+
     def bic(self, X: ArrayLike) -> float:
         """Bayesian information criterion.
 
@@ -239,9 +243,7 @@ class KnownMixture(ParameterAttributes, FittedMixture, BaseEstimator):
 
     def _derived(self, mixture: Mixture, columns: NDArray[np.intp]) -> Self:
         """The estimator of a mixture of some of the columns."""
-        kind = mixture.covariance.kind
-        model = type(self)(mixture.n_components, covariance_type=kind, missing_values=self.missing_values)
-        model._known(mixture)
+        model: Self = self._plain(mixture)  # to a type checker, and for all but subclasses
         names = self._names()
         if names is not None:
             model.feature_names_in_ = names[columns]

@@ -1,4 +1,14 @@
-"""Simulated problems with known truth, and distances from it."""
+"""Simulated problems with known truth, and distances from it.
+
+1. `truth`, `gaussian_truth`, `continuous_truth`: what is known of a distribution; apart from `models` on purpose, as it
+   is what these are measured against.
+2. `problems`: the problems by name.
+3. `estimate`: a mean with its standard error.
+4. `metrics`, `total_variation`: errors of scores and parameters, bounds, distances between samples.
+5. `certificate`: what a model is worth without knowing the truth.
+
+In: a truth and a model, or samples. Out: an `Estimate` in nats, or in units of the noise.
+"""
 
 from scoremix.evaluation.metrics import (
     kl_bound,

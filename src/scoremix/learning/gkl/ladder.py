@@ -1,7 +1,11 @@
 """Cells at all noise levels, from the top down (GKL Algorithm 1, the outer loop).
 
 One cell at the top; below it, centers that the level above denoises fresh noisy samples to are the warm starts of the
-next one (Algorithm 2). When the noise has halved they are found anew; between, they are kept.
+next one (Algorithm 2).
+
+``gates="hard"`` is the paper line by line: Voronoi cells, its schedule, new centers whenever t has halved. ``"soft"``
+differs where that was measured to be better: responsibilities instead of labels, one joint regression, over-covering,
+a few EM steps on the gates, geometric levels, new cells at every level.
 """
 
 from __future__ import annotations

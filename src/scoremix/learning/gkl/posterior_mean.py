@@ -1,16 +1,11 @@
 """The posterior mean of one noise level on piecewise polynomials (GKL Algorithm 1).
 
-From the largest noise level down, with ``t = sigma**2`` and ``s**2 = noise_scale**2 + t``:
+With ``t = sigma**2`` and ``s**2 = noise_scale**2 + t``: draw ``y = x +- sigma z``, regress the unbiased target
 
-1. *cells* around the current warm starts; at the top one cell, the mean.
-2. Draw ``y = x +- sigma z``, regress the unbiased target ``(1 - s^2/t) y + (s^2/t) x = x -+ (noise_scale^2/sigma) z``
-   of ``E[mu | y]`` on polynomials per cell: one pass that only adds up normal equations, then a small ridge solve.
-3. ``score = (g(y) - y) / s^2``.
-4. *warm starts* for the next level: denoise fresh noisy samples and cover them (Algorithm 2).
+    ``(1 - s^2/t) y + (s^2/t) x = x -+ (noise_scale^2/sigma) z``
 
-``gates="hard"`` is the paper line by line: Voronoi cells, its schedule, new centers whenever t has halved. ``"soft"``
-differs where that was measured to be better: responsibilities instead of labels, one joint regression, over-covering,
-a few EM steps on the gates, geometric levels, new cells at every level.
+of ``E[mu | y]`` on polynomials per cell: one pass that only adds up normal equations, then a small ridge solve. The
+score is ``(g(y) - y) / s^2``. Soft cells share one joint regression, hard cells have one each.
 """
 
 from __future__ import annotations
