@@ -14,9 +14,10 @@ Fine
 **The rule.** Rows are few where there are less than `ENOUGH_ROWS` per parameter of the components that the wide search
 finds. There both searches are cross-validated on `FOLDS` folds, every one from scratch, and the fine one is taken where
 its held-out log likelihood is higher by more than one standard error of the mean difference per row; a first fold that
-speaks clearly (`CLEAR`) is enough. With more rows the common shape changes nothing that matters and the wide search is
-alone, as it is above `MOST_ROWS`, where repeating it costs too much, and below `LEAST_ROWS` per dimension in a training
-set, where no matrix can be judged.
+speaks clearly (`CLEAR`) is enough. The mean is winsorised (`TAIL`): a far row loses a thousand nats under either
+density, by chance more under one of them, and would decide alone. With more rows the common shape changes nothing that
+matters and the wide search is alone, as it is above `MOST_ROWS`, where repeating it costs too much, and below
+`LEAST_ROWS` per dimension in a training set, where no matrix can be judged.
 
 Units of columns do not matter, rotations do: what is diagonal in one basis is not in another. That concerns the search
 only; covariances are full.
@@ -60,6 +61,7 @@ FOLDS, MOST_ROWS, FOLD_PASSES = 3, 10_000, 50
 
 LEAST_ROWS = 2  # Rows per dimension that a training set must have.
 CLEAR = 4.0  # Standard errors with which one fold decides alone.
+TAIL = 0.02  # Share of the rows on either side whose gain counts as that of the last one before.
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,11 @@ def held_out_gain(
         for kind, sign in ((WIDE, -1.0), (FINE, 1.0)):
             found = learn(learnt, kind)
             gains[out] += sign * np.asarray(found.directions.embedded(found.mixture).log_density(rows.x[out]))
-        judged = fold <= number
+        judged = (fold <= number) & (rows.weight > 0)
         share = rows.weight[judged] / rows.weight[judged].sum()
-        gain = float(share @ gains[judged])
-        error = float(np.linalg.norm(share * (gains[judged] - gain)))
+        typical = np.clip(gains[judged], *np.quantile(gains[judged], (TAIL, 1 - TAIL)))
+        gain = float(share @ typical)
+        error = float(np.linalg.norm(share * (typical - gain)))
         if abs(gain) > CLEAR * error:
             break
     return gain, error
