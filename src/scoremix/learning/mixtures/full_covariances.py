@@ -11,7 +11,7 @@ Fine
     The search with diagonal covariances, in the columns as they are: many components that share most of their shape.
     It may look in more directions than the other; the densities that are compared are those of all columns.
 
-**The rule.** Rows are few where there are less than `ENOUGH_ROWS` per parameter of the components that the wide search
+**The rule.** Rows are few where there are less than `FEW_ROWS` per parameter of the components that the wide search
 finds. There both searches are cross-validated on `FOLDS` folds, every one from scratch, and the fine one is taken where
 its held-out log likelihood is higher by more than one standard error of the mean difference per row; a first fold that
 speaks clearly (`CLEAR`) is enough. The mean is winsorised (`TAIL`): a far row loses a thousand nats under either
@@ -43,7 +43,6 @@ from scoremix.learning.coordinates import LeadingDirections
 from scoremix.learning.em.acceleration import Anderson
 from scoremix.learning.em.em import run_em
 from scoremix.learning.em.posterior import InMemorySamples, load_samples, total_weight
-from scoremix.learning.em.shrinkage import ENOUGH_ROWS
 from scoremix.learning.search.component_number import search_component_number
 from scoremix.learning.search.global_start import shared_prior
 from scoremix.models.covariance.full import Full
@@ -59,6 +58,7 @@ TOLERANCE, LEAST_TOLERANCE, PASSES = 0.1, 1e-7, 300
 # Folds, rows up to which searches are repeated on them, and EM passes there.
 FOLDS, MOST_ROWS, FOLD_PASSES = 3, 10_000, 50
 
+FEW_ROWS = 8  # With more rows per parameter of a component the wide search is not in doubt.
 LEAST_ROWS = 2  # Rows per dimension that a training set must have.
 CLEAR = 4.0  # Standard errors with which one fold decides alone.
 TAIL = 0.02  # Share of the rows on either side whose gain counts as that of the last one before.
@@ -108,7 +108,7 @@ def _is_few(rows: Source, mixture: Mixture, fine: LeadingDirections) -> bool:
     n, d = rows.n_rows, mixture.n_features
     parameters = mixture.n_components * ((d + 1) * (d + 2) // 2)
     can_be_judged = LEAST_ROWS * fine.lead.shape[1] < n * (FOLDS - 1) / FOLDS and n <= MOST_ROWS
-    return d > 1 and can_be_judged and total_weight(rows) < ENOUGH_ROWS * parameters
+    return d > 1 and can_be_judged and total_weight(rows) < FEW_ROWS * parameters
 
 
 def held_out_gain(
