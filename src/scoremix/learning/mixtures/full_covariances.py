@@ -39,6 +39,7 @@ from functools import partial
 
 import numpy as np
 
+from scoremix.arrays import Floats
 from scoremix.learning.coordinates import LeadingDirections
 from scoremix.learning.em.acceleration import Anderson
 from scoremix.learning.em.em import run_em
@@ -84,7 +85,9 @@ def find_full_mixture(
 
     def learn(source: Source, kind: str, passes: int = PASSES) -> FoundMixture:
         directions = wide if kind == WIDE else fine
-        return FoundMixture(_learn(directions.along(source), kind, most, reg, passes, rng), directions, kind)
+        return FoundMixture(
+            learn_full_mixture(directions.along(source), kind, most, reg, passes, rng), directions, kind
+        )
 
     found = learn(rows, WIDE)
     if _is_few(rows, found.mixture, fine):
@@ -94,7 +97,9 @@ def find_full_mixture(
     return found
 
 
-def _learn(rows: Source, kind: str, most: int, reg: float, passes: int, rng: np.random.Generator) -> Mixture:
+def learn_full_mixture(
+    rows: Source, kind: str, most: int, reg: float, passes: int, rng: np.random.Generator
+) -> Mixture:
     """Search with covariances of a kind, then EM with full ones."""
     start, _ = search_component_number(rows, kind, most, rng)
     start = Mixture(start.weights, start.means, Full(np.array(start.covariances)))
@@ -127,11 +132,16 @@ def held_out_gain(
         for kind, sign in ((WIDE, -1.0), (FINE, 1.0)):
             found = learn(learnt, kind)
             gains[out] += sign * np.asarray(found.directions.embedded(found.mixture).log_density(rows.x[out]))
-        judged = (fold <= number) & (rows.weight > 0)
-        share = rows.weight[judged] / rows.weight[judged].sum()
-        typical = np.clip(gains[judged], *np.quantile(gains[judged], (TAIL, 1 - TAIL)))
-        gain = float(share @ typical)
-        error = float(np.linalg.norm(share * (typical - gain)))
+        judged = fold <= number
+        gain, error = typical_gain(gains[judged], rows.weight[judged])
         if abs(gain) > CLEAR * error:
             break
     return gain, error
+
+
+def typical_gain(gains: Floats, weight: Floats) -> tuple[float, float]:
+    """Winsorised mean of the gains of rows, by weight, and its standard error."""
+    gains, weight = gains[weight > 0], weight[weight > 0]
+    gains, share = np.clip(gains, *np.quantile(gains, (TAIL, 1 - TAIL))), weight / weight.sum()
+    gain = float(share @ gains)
+    return gain, float(np.linalg.norm(share * (gains - gain)))
