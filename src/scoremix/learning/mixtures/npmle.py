@@ -107,7 +107,7 @@ class HeldOutTrials:
     def seeded(self, n_atoms: int, rng: np.random.Generator, passes: int = AFTER_SEEDS) -> ScoredMixture:
         """So many atoms, dealt out over the rows and moved."""
         covariance = Spherical(np.full(n_atoms, self.known.variance), self.known.n_features)
-        seeds = d2_seeds(self.training.x, n_atoms, rng)
+        seeds = d2_seeds(self.training.x, n_atoms, rng, self.training.unequal)
         return self._judged(Mixture(np.full(n_atoms, 1 / n_atoms), seeds, covariance), passes)
 
     def reduced(self, mixture: Mixture, n_atoms: int) -> ScoredMixture:
