@@ -359,6 +359,23 @@ class TestFarRows:
         model = GaussianMixture("auto", covariance_type=kind, random_state=0).fit(np.concatenate([three(), [far]]))
         assert model.n_components_ == 4
 
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("apart", [100, 1e4, 1e6])
+    @pytest.mark.parametrize("corners", [3, 6])
+    def test_may_be_all(self, kind, apart, corners):
+        rng = np.random.default_rng(0)
+        label = rng.integers(corners, size=500)
+        x = apart * np.eye(corners)[label] + rng.standard_normal((500, corners))
+        found = GaussianMixture("auto", covariance_type=kind, random_state=0).fit_predict(x)
+        assert len(set(found)) == corners == len(set(zip(found, label, strict=True)))
+
+    def test_may_be_all_where_others_are_missing(self):
+        rng = np.random.default_rng(0)
+        x = np.column_stack([three(), rng.standard_normal((600, 2))])
+        x[:300, :2], x[300:, 2:] = np.nan, np.nan
+        model = GaussianMixture(3, missing_values=np.nan, random_state=0)
+        assert np.isfinite(model.fit(x, sample_weight=np.r_[3.0, np.ones(599)]).score(x))
+
     @pytest.mark.parametrize("seed", range(40))
     def test_may_share_a_component(self, seed):
         # A covariance of two rows has one variance of 1e12, and others that no double holds beside it.

@@ -25,7 +25,8 @@ Ints = NDArray[np.intp]
 BATCH_NUMBERS = 2**21  # Numbers that the rows of a batch hold, at most about: 16 MB.
 
 
-FAR_OUT = 1e8  # Largest coordinate, of rows of unit width, that single precision has squares of beside theirs.
+FAR_OUT = 1e4  # Largest coordinate, of rows of unit width, that single precision holds to a thousandth.
+SQUARED = 1e16  # Largest coordinate whose square, too, is taken in single precision.
 LEAST_MASS = 1e-30  # Rows that a component without any is taken to have.
 SCAN_ROWS = 65536  # Rows whose weights are added up at a time.
 
@@ -56,14 +57,14 @@ class InMemorySamples:
         return ArraySource(self.x, self.unequal)
 
     def single(self) -> InMemorySamples:
-        """The same rows in single precision, unless one is too far out for squares in it."""
+        """The same rows in single precision, unless one is too far out to be told from its neighbours in it."""
         if np.max(np.abs(self.x)) > FAR_OUT:
             return self
         return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
 
     def ordered(self) -> InMemorySamples:
         """The same rows by their lengths: then draws do not depend on the user's order of rows and columns."""
-        x = self.x.clip(-FAR_OUT, FAR_OUT)
+        x = self.x.clip(-SQUARED, SQUARED)
         lengths = np.einsum("ij,ij->i", x, x).astype(np.float32)  # equal ones stay so, however they round
         order = np.argsort(lengths, kind="stable")
         equal = np.diff(lengths[order]) == 0
