@@ -112,6 +112,21 @@ class TestWeights:
         with pytest.raises(ValueError, match="has 1 row"):
             estimators()[number].fit(X, sample_weight=(np.arange(1000) == 3).astype(float))
 
+    @pytest.mark.parametrize("number", range(4))
+    @pytest.mark.parametrize("little", [1e-20, 1e-300, 5e-324])
+    def test_that_no_sum_sees_are_absence(self, number, little):
+        more, weight = np.concatenate([X, np.full((500, 2), 20.0)]), np.r_[np.ones(1000), np.full(500, little)]
+        one, other = estimators()[number].fit(X), estimators()[number].fit(more, sample_weight=weight)
+        np.testing.assert_array_equal(other.predict(X), one.predict(X))
+        with pytest.raises(ValueError, match="has 1 row"):
+            estimators()[number].fit(X, sample_weight=np.r_[1.0, np.full(999, little)])
+
+    @pytest.mark.parametrize("seed", range(8, 12))  # one of a dozen started with an atom where nothing counts
+    def test_rule_where_atoms_start(self, seed):
+        more = np.concatenate([20 + np.random.default_rng(seed).standard_normal((3000, 2)), three(seed)])
+        model = DiffusionMixture(n_levels=4, random_state=seed)
+        assert model.fit(more, sample_weight=np.r_[np.full(3000, 1e-18), np.ones(600)]).n_cells_ == 3
+
     def test_of_zero_are_absence(self):
         one = GaussianMixture("auto", random_state=0).fit(X)
         more = np.concatenate([X, np.full((2000, 2), 50.0)])
@@ -287,13 +302,36 @@ def test_samplers_give_clusters_their_shares(method):
     assert 0.5 * np.abs(found - model.weights_).sum() < 0.044
 
 
-@pytest.mark.parametrize("scale", [1e155, 1e-160, 1e300])
+@pytest.mark.parametrize("scale", [1e155, 1e-160, 1e300, 1e100, 1e-100])
 @pytest.mark.parametrize("number", range(4))
 def test_values_without_squares_are_refused(number, scale):
     with pytest.raises(ValueError, match="squares are no numbers"):
         estimators()[number].fit(X * scale)
     with pytest.raises(ValueError, match="squares are no numbers"):
         estimators()[number].fit((X * 1e-20).astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [1e-70, 1e-40, 1e40, 1e70])
+def test_values_with_squares_are_fitted(kind, scale):
+    model = GaussianMixture("auto", covariance_type=kind, random_state=0, reg_covar=1e-6 * scale**2).fit(X * scale)
+    np.testing.assert_array_equal(np.bincount(model.predict(X * scale)), [300, 700])
+    assert np.isfinite(model.set_params(reg_covar=1e-6).fit(X * scale).score(X * scale))
+
+
+def test_components_without_width_collapse_in_words():
+    few = (three() > 3).astype(float)
+    for k in (2, 3, 4):
+        with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+            GaussianMixture(k, reg_covar=0, init_params="kmeans", random_state=0).fit(few)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_integers_of_other_libraries_are_samples(number):
+    xp = pytest.importorskip("array_api_strict")
+    whole = np.round(10 * X).astype(np.int64)
+    one, other = (estimators()[number].fit(x) for x in (whole, xp.asarray(whole)))
+    np.testing.assert_allclose(np.asarray(other.weights_), one.weights_, rtol=1e-6)
 
 
 def test_frames_end_whatever_the_means_are():
@@ -312,6 +350,31 @@ class TestFarRows:
         best = GaussianMixture(3, covariance_type=kind, means_init=[[-4, -4], [4, 4], far], random_state=0).fit(x)
         assert model.lower_bound_ > best.lower_bound_ - 0.01
         assert len(set(model.predict([[-4, -4], [4, 4], far]))) == 3
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("far", [[1e12, -1e12], [1e15, 3.0], [1e23, 1.0], [1e60, 0.0]])
+    def test_are_components_where_these_are_counted(self, kind, far):
+        if kind == "tied":
+            far = np.divide(far, max(far) / 1e12)  # the moment of all rows has no digits left for the others beyond
+        model = GaussianMixture("auto", covariance_type=kind, random_state=0).fit(np.concatenate([three(), [far]]))
+        assert model.n_components_ == 4
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("apart", [100, 1e4, 1e6])
+    @pytest.mark.parametrize("corners", [3, 6])
+    def test_may_be_all(self, kind, apart, corners):
+        rng = np.random.default_rng(0)
+        label = rng.integers(corners, size=500)
+        x = apart * np.eye(corners)[label] + rng.standard_normal((500, corners))
+        found = GaussianMixture("auto", covariance_type=kind, random_state=0).fit_predict(x)
+        assert len(set(found)) == corners == len(set(zip(found, label, strict=True)))
+
+    def test_may_be_all_where_others_are_missing(self):
+        rng = np.random.default_rng(0)
+        x = np.column_stack([three(), rng.standard_normal((600, 2))])
+        x[:300, :2], x[300:, 2:] = np.nan, np.nan
+        model = GaussianMixture(3, missing_values=np.nan, random_state=0)
+        assert np.isfinite(model.fit(x, sample_weight=np.r_[3.0, np.ones(599)]).score(x))
 
     @pytest.mark.parametrize("seed", range(40))
     def test_may_share_a_component(self, seed):

@@ -139,6 +139,11 @@ def test_weights_that_make_no_sense_are_refused(xp, weight, message):
         ArraySource(xp.ones((3, 2)), xp.asarray(weight))
 
 
+def test_complex_weights_are_refused():
+    with pytest.raises(ValueError, match="complex"):
+        ArraySource(np.ones((3, 2)), np.ones(3, dtype=complex))
+
+
 def test_weights_may_be_a_list_of_integers():
     assert next(iter(ArraySource(np.ones((3, 1)), [1, 2, 3]).chunks(3))).weight.tolist() == [1.0, 2.0, 3.0]
 

@@ -21,12 +21,13 @@ from scoremix.samples.source import ArraySource, Chunk, Source
 # Points further from the mean than this many times the farthest sample are warned about (noise level allowed for).
 FAR = 2.0
 
+NOTHING = float(np.finfo(np.float64).eps)  # A share of weight that no sum sees.
 LARGEST_SINGLE_SIGMA = 1e18  # Largest noise level of samples in single precision.
 MOMENT_ROWS = 16384  # Rows per chunk when moments are taken.
 SCORE_ROWS = 16384  # Rows per chunk when log densities are averaged.
 
-# Sums of squares of so large samples, and of one over these, are numbers in their precision.
-LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, 1e148
+# Sums of squares of so large samples, and of one over these, are numbers in their precision; ratios of two in double.
+LARGEST_SINGLE, LARGEST_DOUBLE = 1e16, LARGEST_SIGMA
 
 # What to do about NaN, where an estimator has no parameter `missing_values`, and where it has one.
 MISSING = (
@@ -110,7 +111,7 @@ def check_squares(x: Array) -> None:
     """
     largest = LARGEST_SINGLE if x.dtype == namespace(x).float32 else LARGEST_DOUBLE
     if is_foreign(x):
-        xp = namespace(x)
+        xp, x = namespace(x), as_floating(x)
         held, ends = ~xp.isnan(x), (like(np.array(end), x) for end in (np.inf, -np.inf))
         low, high = (
             to_numpy(reduce(xp.where(held, x, end), axis=0)) for reduce, end in zip((xp.min, xp.max), ends, strict=True)
@@ -148,16 +149,17 @@ def unmasked(X: Any, *, allow_nan: bool) -> Any:
 def informative(x: Array, sample_weight: Any, *, has_missing: bool = False, at_least: int = 1) -> ArraySource:
     """The samples that say something, with weights that add up to how much they say.
 
-    Rows of weight 0 and, where values may be missing (`has_missing`), rows without any are left out: nothing then
-    depends on how many there are. Weights are relative: they are scaled to add up to the effective sample size
-    ``(sum w)^2 / sum w^2`` (Kish, Survey Sampling, 1965), so that what depends on how much is known (number of
-    components, priors, noise) does not depend on their scale. Equal weights are none.
+    Rows of weight 0, or of so little that all of them are rounding beside one of the others, and, where values may be
+    missing (`has_missing`), rows without any are left out: nothing then depends on how many there are. Weights are
+    relative: they are scaled to add up to the effective sample size ``(sum w)^2 / sum w^2`` (Kish, Survey Sampling,
+    1965), so that what depends on how much is known (number of components, priors, noise) does not depend on their
+    scale. Equal weights are none.
 
     ValueError: If weights are none, or fewer than `at_least` rows say something.
     """
     source = ArraySource(x, sample_weight)
     weight = source.weight
-    says = np.ones(source.n_rows, dtype=np.bool_) if weight is None else weight > 0
+    says = np.ones(source.n_rows, dtype=np.bool_) if weight is None else weight > NOTHING * weight.max() / len(weight)
     if has_missing:
         says &= np.concatenate([_has_value(chunk.x) for chunk in source.chunks(MOMENT_ROWS)])
     if (n_rows := np.count_nonzero(says)) < at_least:

@@ -38,12 +38,13 @@ THIN = 1e-6  # Variance where there is none, in units of a typical one.
 class IndependentColumns:
     """How rows are seen in a search.
 
-    scale, origin (d,); kept (r,); loads (d, r).
+    scale, origin (d,); kept (r,); center (d,), the mean of rows as seen, about which `loads` (d, r) say the columns.
     """
 
     scale: Floats
     origin: Floats
     kept: Ints
+    center: Floats
     loads: Floats
 
     @classmethod
@@ -55,9 +56,13 @@ class IndependentColumns:
         """
         origin, scale, ruled = _origin_and_scale(rows, kind)
         z = (rows.x - origin) / scale
-        weight = np.where(np.any(np.abs(z[:, ruled]) > RULED, axis=1), 0.0, rows.weight)
-        kept, loads = _independent(z, weight, follow=counting or not TYPES[kind].is_diagonal)
-        return cls(scale, origin, kept, loads)
+        reach = np.max(np.abs(z[:, ruled]), axis=1, initial=0.0)
+        # Every row may be far out in some column, as those of clusters in the corners of a triangle: then none is.
+        are_few = float(np.median(reach)) <= RULED
+        weight = np.where(are_few & (reach > RULED), 0.0, rows.weight)
+        center = np.average(z, axis=0, weights=weight)
+        kept, loads = _independent(z - center, weight, follow=counting or not TYPES[kind].is_diagonal)
+        return cls(scale, origin, kept, center, loads)
 
     def rows(self, rows: InMemorySamples) -> InMemorySamples:
         """The rows as they are seen."""
@@ -90,7 +95,9 @@ class IndependentColumns:
         new = np.setdiff1d(np.arange(d), self.kept)
         # As thin for all components: else thinness would be for some of them.
         wide[:, new, new] += THIN * float(np.median(np.trace(dense, axis1=1, axis2=2))) / len(self.kept)
-        return Mixture(mixture.weights, mixture.means @ self.loads.T, covariance.extended(wide))
+        means = self.center + (mixture.means - self.center[self.kept]) @ self.loads.T
+        means[:, self.kept] = mixture.means
+        return Mixture(mixture.weights, means, covariance.extended(wide))
 
 
 def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
@@ -109,10 +116,9 @@ def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats,
     return origin, np.where(scale > rounding, scale, 1.0), ruled
 
 
-def _independent(z: Floats, weight: Floats, *, follow: bool) -> tuple[Ints, Floats]:
+def _independent(centered: Floats, weight: Floats, *, follow: bool) -> tuple[Ints, Floats]:
     """Columns that determine the others, and how; but for constant ones all, where others are not followed."""
-    d = z.shape[1]
-    centered = z - np.average(z, axis=0, weights=weight)
+    d = centered.shape[1]
     second = product(centered.T * weight, centered) / weight.sum()
     variance = np.diagonal(second).copy()
     width = np.sqrt(np.where(variance > NO_WIDTH, variance, 1.0))

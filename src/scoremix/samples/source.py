@@ -165,7 +165,10 @@ def checked_weight(weight: Array, n_rows: int) -> NDArray[np.float64]:
 
     ValueError: If there is not one per row, one is negative or not finite, or all are zero.
     """
-    w = np.asarray(to_numpy(weight) if is_foreign(weight) else weight, dtype=np.float64)
+    given = np.asarray(to_numpy(weight) if is_foreign(weight) else weight)
+    if given.dtype.kind == "c":
+        raise ValueError("sample_weight has complex entries: weights must be numbers >= 0.")
+    w = given.astype(np.float64)
     if w.shape != (n_rows,):
         raise ValueError(f"sample_weight has shape {w.shape}, but X has {n_rows} rows: give one weight per row.")
     if not np.all(np.isfinite(w)) or np.any(w < 0):

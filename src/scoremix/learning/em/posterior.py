@@ -25,6 +25,8 @@ Ints = NDArray[np.intp]
 BATCH_NUMBERS = 2**21  # Numbers that the rows of a batch hold, at most about: 16 MB.
 
 
+FAR_OUT = 1e4  # Largest coordinate, of rows of unit width, that single precision holds to a thousandth.
+SQUARED = 1e16  # Largest coordinate whose square, too, is taken in single precision.
 LEAST_MASS = 1e-30  # Rows that a component without any is taken to have.
 SCAN_ROWS = 65536  # Rows whose weights are added up at a time.
 
@@ -45,22 +47,30 @@ class InMemorySamples:
         return float(self.weight.sum(dtype=np.float64))
 
     @cached_property
+    def unequal(self) -> Floats | None:
+        """The weights, None where all are the same."""
+        return None if np.ptp(self.weight) == 0 else self.weight
+
+    @cached_property
     def source(self) -> Source:
         """The rows for a learner."""
-        return ArraySource(self.x, None if np.ptp(self.weight) == 0 else self.weight)
+        return ArraySource(self.x, self.unequal)
 
     def single(self) -> InMemorySamples:
-        """The same rows in single precision."""
+        """The same rows in single precision, unless one is too far out to be told from its neighbours in it."""
+        if np.max(np.abs(self.x)) > FAR_OUT:
+            return self
         return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
 
     def ordered(self) -> InMemorySamples:
         """The same rows by their lengths: then draws do not depend on the user's order of rows and columns."""
-        lengths = np.einsum("ij,ij->i", self.x, self.x).astype(np.float32)  # equal ones stay so, however they round
+        x = self.x.clip(-SQUARED, SQUARED)
+        lengths = np.einsum("ij,ij->i", x, x).astype(np.float32)  # equal ones stay so, however they round
         order = np.argsort(lengths, kind="stable")
         equal = np.diff(lengths[order]) == 0
         tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
         among = order[tied]
-        order[tied] = among[np.lexsort((*self.x[among].T.astype(np.float32), lengths[among]))]
+        order[tied] = among[np.lexsort((*x[among].T.astype(np.float32), lengths[among]))]
         return InMemorySamples(self.x[order], self.weight[order])
 
     def like(self, other: InMemorySamples) -> InMemorySamples:

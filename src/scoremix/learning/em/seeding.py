@@ -100,26 +100,27 @@ def _centers(sample: Floats, k: int, method: str, rng: np.random.Generator) -> F
     return centers[np.lexsort(centers.T[::-1])]
 
 
-def d2_seeds(x: Floats, k: int, rng: np.random.Generator) -> Floats:
+def d2_seeds(x: Floats, k: int, rng: np.random.Generator, weight: Floats | None = None) -> Floats:
     """Choose k rows, each with probability proportional to its squared distance from those chosen before.
 
     Greedy: of ``2 + log k`` candidates the one is taken that lowers the sum of distances most (Arthur and
     Vassilvitskii, SODA 2007).
 
-    x (m, d) -> (k, d).
+    x (m, d); weight (m,), by which distances count -> (k, d).
     """
-    local = x - x.mean(axis=0)
+    local = x - np.median(x, axis=0)  # beside a mean that one far row moves the digits of all others would be lost
     norms = np.sum(local**2, axis=1)
+    count, share = (1.0, None) if weight is None else (weight, weight / weight.sum())
     trials = 2 + int(np.log(k))
-    chosen = [int(rng.integers(len(x)))]
-    closest = _squared(local, norms, chosen[0:1])[0]
+    chosen = [int(rng.choice(len(x), p=share))]
+    closest = count * _squared(local, norms, chosen[0:1])[0]
     for _ in range(1, k):
         total = closest.sum()
         if total > 0:
             candidates = np.searchsorted(np.cumsum(closest), rng.random(trials) * total).clip(max=len(x) - 1)
         else:
-            candidates = rng.integers(len(x), size=trials)
-        distances = np.minimum(closest, _squared(local, norms, candidates))
+            candidates = rng.choice(len(x), size=trials, p=share)
+        distances = np.minimum(closest, count * _squared(local, norms, candidates))
         best = int(np.argmin(distances.sum(axis=1)))
         chosen.append(int(candidates[best]))
         closest = distances[best]
@@ -141,7 +142,7 @@ def lloyd(x: Floats, centers: Floats, rng: np.random.Generator, max_steps: int =
 
     x (m, d); centers (k, d) -> (k, d).
     """
-    origin = x.mean(axis=0)
+    origin = np.median(x, axis=0)
     local, centers = x - origin, centers - origin
     tolerance = LLOYD_TOLERANCE * float(local.var(axis=0).mean())
     columns = np.ascontiguousarray(local.T)

@@ -128,7 +128,7 @@ class HeldOutTrials:
 
     def seeded(self, n_atoms: int, rng: np.random.Generator, passes: int = AFTER_SEEDS) -> ScoredMixture:
         """So many atoms, dealt out over the rows and moved."""
-        seeds = d2_seeds(self.training.x, n_atoms, rng)
+        seeds = d2_seeds(self.training.x, n_atoms, rng, self.training.unequal)
         variances = np.full(n_atoms, self.known.at_first(self.training.x, seeds))
         start = Mixture(np.full(n_atoms, 1 / n_atoms), seeds, Spherical(variances, self.known.n_features))
         return self._judged(start, passes)

@@ -192,7 +192,7 @@ def over_cover(
     fold = np.asarray(rng.integers(0, 2, n), dtype=np.float64)
     while True:
         seeds = min(seeds, limit)
-        centers = lloyd(rows.x, d2_seeds(rows.x, seeds, rng), rng, 3)
+        centers = lloyd(rows.x, d2_seeds(rows.x, seeds, rng, rows.unequal), rng, 3)
         search = make_search(rows, centers, kind, counting=True)
         number = ComponentSearch(search, n_total, n_free(kind, d), most, fold)
         start = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)

@@ -81,7 +81,7 @@ def find_global_start(
     everything = coordinates.rows(given).ordered()
     rows = subsample(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
     if noise:
-        centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng), rng, 5)
+        centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng, rows.unequal), rng, 5)
         search = make_search(rows, centers, kind)
         centers = anneal_centers(search.rows, n_components, typical_variance(rows.x, centers)[0], rng)
         mixture = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
@@ -127,7 +127,7 @@ def _cells(
     rows: InMemorySamples, n_cells: int, kind: str, rng: np.random.Generator
 ) -> tuple[SplitMergeSearch, Mixture]:
     """A search with priors in the units of cells, and their mixture."""
-    centers = lloyd(rows.x, d2_seeds(rows.x, n_cells, rng), rng, 3)
+    centers = lloyd(rows.x, d2_seeds(rows.x, n_cells, rng, rows.unequal), rng, 3)
     search = make_search(rows, centers, kind)
     return search, mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
 
@@ -151,7 +151,8 @@ def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     rows, local = coordinates.rows(rows), coordinates.inside(mixture)
     d = local.n_features
     variances = np.trace(local.covariances, axis1=1, axis2=2) / d
-    rows = rows.single() if least_variance(local.covariance) > RESOLUTION else rows
+    is_resolved = least_variance(local.covariance) > RESOLUTION and np.max(variances) < 1 / RESOLUTION
+    rows = rows.single() if is_resolved else rows
     blur, typical = width_of_categories(rows.x), float(np.median(variances))
     ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x), blur)
     search = SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))
@@ -207,12 +208,12 @@ def anneal_centers(rows: InMemorySamples, n_components: int, variance: float, rn
     320 passes over the rows with spherical covariances.
     """
     x, d = rows.x, rows.x.shape[1]
-    weight = None if np.ptp(rows.weight) == 0 else rows.weight
     largest = float(np.linalg.eigvalsh(np.atleast_2d(np.cov(x.T, aweights=rows.weight)))[-1])
     centers = 0.1 * np.sqrt(variance) * rng.standard_normal((n_components, d))
     equal = np.full(n_components, 1 / n_components)
     for level in np.geomspace(max(largest, variance), 0.1 * variance, LEVELS):
-        noisy = ArraySource(x + np.sqrt(level) * rng.standard_normal(x.shape, dtype=np.float32).astype(x.dtype), weight)
+        noise = np.sqrt(level) * rng.standard_normal(x.shape, dtype=np.float32).astype(x.dtype)
+        noisy = ArraySource(x + noise, rows.unequal)
         centers = centers + 0.01 * np.sqrt(level) * rng.standard_normal(centers.shape)
         covariance = Spherical(np.full(n_components, variance + level), d)
         for _ in range(STEPS):

@@ -11,7 +11,7 @@ import numpy as np
 
 from scoremix.arrays import Floats, like, product
 from scoremix.learning.em.posterior import Ints, Posterior, ragged_batches
-from scoremix.models.covariance.interface import LOG_2PI, are_positive
+from scoremix.models.covariance.interface import LOG_2PI
 from scoremix.models.mixture import Mixture, joined
 
 # Pairs are looked for among so many nearest means, and components that share most rows, of every component.
@@ -29,7 +29,7 @@ def near_pairs(posterior: Posterior) -> tuple[Ints, Ints]:
     means, k = posterior.mixture.means, posterior.mixture.n_components
     if k < 2:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
-    local = means - means.mean(axis=0)
+    local = means - np.median(means, axis=0)
     norms = np.sum(local**2, axis=1)
     distance = norms[:, None] + norms - 2 * product(local, local.T)
     overlap = product((posterior.shares * posterior.rows.weight[:, None]).T, posterior.shares)
@@ -73,10 +73,6 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     """
     rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
     pairs = merge_moments(mixture, i, j)
-    if not np.all(sound := are_positive(pairs.covariance)):
-        costs = np.full(len(i), np.inf)
-        costs[sound] = merge_costs(posterior, i[sound], j[sound])
-        return costs
     d, k = mixture.n_features, mixture.n_components
     with np.errstate(divide="ignore"):  # a weight of 0
         log_weights = np.log(pairs.weights)

@@ -22,7 +22,7 @@ from scoremix.arrays import Floats, like, product
 from scoremix.learning.em.em import ExpectedMoments, Prior, recenter
 from scoremix.learning.em.posterior import Batch, Ints, Posterior, ragged_batches
 from scoremix.learning.search.merges import LARGEST, LEAST
-from scoremix.models.covariance.interface import LOG_2PI, Covariance, are_positive
+from scoremix.models.covariance.interface import LOG_2PI, CollapsedError, Covariance, are_positive
 from scoremix.models.mixture import Mixture
 
 MEMBER = 0.05  # Rows of which a component has a smaller share are not looked at.
@@ -187,7 +187,7 @@ def _sound(covariance: Covariance, parent: Covariance) -> Covariance:
     """The covariances, those of the parents where one is not positive definite: a part of rows without width."""
     try:
         covariance.precisions_cholesky()
-    except np.linalg.LinAlgError:
+    except CollapsedError:
         values = covariance.values.copy()
         values[~are_positive(covariance)] = parent.values[~are_positive(covariance)]
         return covariance.with_values(values)

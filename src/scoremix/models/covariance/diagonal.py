@@ -129,8 +129,8 @@ class Diagonal:
         return as_float64(product(weight[:, None, :], offsets**2)[:, 0, :])
 
     def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
-        """Column by column."""
-        return np.asarray(second - (first + left) * shift)
+        """Column by column; what rounding made negative is 0."""
+        return np.asarray(np.maximum(second - (first + left) * shift, 0.0))
 
     def second_of(self, weights: Floats) -> Floats:
         """Column by column."""

@@ -77,8 +77,7 @@ class Full:
 
     def condition(self, n_features: int) -> float:
         """The worst of all components, from Frobenius norms: at most d times the ratio of the extreme eigenvalues."""
-        norms = np.linalg.norm(self.values, axis=(1, 2)) * np.linalg.norm(self._precision, axis=(1, 2))
-        return float(np.max(norms))
+        return float(np.max(_norms(self.values) * _norms(self._precision)))
 
     def squared_distance(self, means: Floats, point: Floats) -> Floats:
         """With the precisions."""
@@ -166,7 +165,7 @@ class Full:
             if values[0] < ratio:
                 out = self.values.copy() if out is None else out
                 root = lower @ (vectors * np.sqrt(np.maximum(values, ratio)))
-                out[k] = representable(root @ root.T)
+                out[k] = representable((root @ root.T)[None])[0]
         return self if out is None else Full(out)
 
     def take(self, components: NDArray[np.intp]) -> Full:
@@ -181,7 +180,8 @@ class Full:
         """Within plus between."""
         a = (weights[0] / weights.sum(axis=0))[:, None, None]
         between = delta[:, :, None] * delta[:, None, :]
-        return Full(a * self.values[i] + (1 - a) * self.values[j] + a * (1 - a) * between)
+        values = a * self.values[i] + (1 - a) * self.values[j] + a * (1 - a) * between
+        return Full(representable(values))
 
     def whiten(self, offsets: Floats) -> Floats:
         """By the factors of the precisions."""
@@ -217,3 +217,9 @@ class Full:
     def raised(mass: Floats, second: Floats, floor: Floats) -> Floats:
         """Along the eigenvectors, in units of the floor."""
         return raised_matrices(mass[:, None, None], second, floor)
+
+
+def _norms(matrices: Floats) -> Floats:
+    """Frobenius norms, also of entries whose squares are no numbers."""
+    largest = np.abs(matrices).max(axis=(1, 2), keepdims=True)
+    return np.asarray(largest[:, 0, 0] * np.linalg.norm(matrices / largest, axis=(1, 2)))

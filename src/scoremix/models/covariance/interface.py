@@ -133,8 +133,14 @@ def upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def inverse_factor(covariance: Floats) -> Floats:
-    """Upper factors U of the inverses of covariance matrices (.., d, d): ``U U^T``."""
-    lower = np.linalg.cholesky(covariance)
+    """Upper factors U of the inverses of covariance matrices (.., d, d): ``U U^T``.
+
+    CollapsedError: If one is not positive definite.
+    """
+    try:
+        lower = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        raise CollapsedError from None
     if covariance.shape[-1] >= WIDE:
         inverses = [dtrtri(one.T, lower=0)[0] for one in lower.reshape(-1, *lower.shape[-2:])]
         return np.ascontiguousarray(np.reshape(inverses, lower.shape))
@@ -197,14 +203,18 @@ def are_beyond_rounding(matrices: Floats, pivots: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.all(pivots**2 > least, axis=1))
 
 
-def representable(matrix: Floats) -> Floats:
-    """A matrix, raised where it is not positive beyond rounding: that of a few rows far apart on a line is not."""
-    if are_beyond_rounding(matrix[None], pivots_of(matrix[None]))[0]:
-        return matrix
-    unit = np.sqrt(np.diagonal(matrix))
-    values, vectors = np.linalg.eigh(matrix / np.outer(unit, unit))
-    least = 100 * len(matrix) * np.finfo(np.float64).eps
-    return np.asarray((vectors * np.maximum(values, least)) @ vectors.T * np.outer(unit, unit))
+def representable(matrices: Floats) -> Floats:
+    """Matrices (k, d, d), raised where not positive beyond rounding: that of a few rows far apart on a line is not."""
+    thin = np.flatnonzero(~are_beyond_rounding(matrices, pivots_of(matrices)))
+    if not len(thin):
+        return matrices
+    unit = np.sqrt(np.diagonal(matrices[thin], axis1=1, axis2=2))
+    unit = unit[:, :, None] * unit[:, None, :]
+    values, vectors = np.linalg.eigh(matrices[thin] / unit)
+    least = 100 * matrices.shape[-1] * np.finfo(np.float64).eps
+    raised = matrices.copy()
+    raised[thin] = (vectors * np.maximum(values, least)[:, None, :]) @ np.swapaxes(vectors, 1, 2) * unit
+    return raised
 
 
 def raised_matrices(total: Floats, second: Floats, floor: Floats) -> Floats:

@@ -131,8 +131,8 @@ class Spherical:
         return as_float64(np.sum(np.einsum("kmd,kmd->km", offsets, offsets) * weight, axis=1))
 
     def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
-        """Summed over columns."""
-        return np.asarray(second - np.sum((first + left) * shift, axis=1))
+        """Summed over columns; what rounding made negative is 0."""
+        return np.asarray(np.maximum(second - np.sum((first + left) * shift, axis=1), 0.0))
 
     def second_of(self, weights: Floats) -> Floats:
         """Summed over columns."""

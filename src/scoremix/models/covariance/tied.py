@@ -19,6 +19,7 @@ from scoremix.models.covariance.interface import (
     linear_features,
     pivots_of,
     raised_matrices,
+    representable,
 )
 
 
@@ -136,7 +137,7 @@ class Tied:
     def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Full:
         """What the matrix would become, a different one for every pair."""
         between = weights.prod(axis=0) / weights.sum(axis=0)
-        return Full(self.values + between[:, None, None] * delta[:, :, None] * delta[:, None, :])
+        return Full(representable(self.values + between[:, None, None] * delta[:, :, None] * delta[:, None, :]))
 
     def whiten(self, offsets: Floats) -> Floats:
         """By the factor of the precision."""
