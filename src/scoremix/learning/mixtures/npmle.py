@@ -45,8 +45,9 @@ from scoremix.samples.source import Source
 # are cheap: one evaluation each, and twice as many tell differences apart that are 0.7 times as large.
 TRAINING, JUDGING, HELD_OUT = 20_000, 40_000, 0.2
 
-# Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after.
-SURE = 1.0
+# Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after. Where
+# the variance is free, less: too few atoms take a spread distribution for noise, and a scale too large is wrong.
+SURE, SURE_OF_SCALE = 1.0, 0.5
 
 PATIENT = 8  # Up to so many atoms two steps without gain must follow each other.
 
@@ -81,6 +82,11 @@ class CommonVariance:
         if variance is None:
             variance = max(float(second.sum() / mass.sum()) / self.n_features, self.least)
         return mass, variance * self.n_features * mass
+
+    @property
+    def sure(self) -> float:
+        """Standard errors that more atoms must gain on held-out rows."""
+        return SURE if self.variance is not None else SURE_OF_SCALE
 
     def at_first(self, x: Floats, seeds: Floats) -> float:
         """The variance that EM starts from: where it is not known, that of rows about their nearest seeds."""
@@ -131,7 +137,7 @@ class HeldOutTrials:
         seeds = d2_seeds(self.training.x, n_atoms, rng, self.training.unequal)
         variances = np.full(n_atoms, self.known.at_first(self.training.x, seeds))
         start = Mixture(np.full(n_atoms, 1 / n_atoms), seeds, Spherical(variances, self.known.n_features))
-        return self._judged(start, passes)
+        return self.moved(start, passes)
 
     def reduced(self, mixture: Mixture, n_atoms: int) -> ScoredMixture:
         """Merge the cheapest pairs, half of what is over at a time, until so many atoms are left."""
@@ -141,7 +147,7 @@ class HeldOutTrials:
             over = mixture.n_components - n_atoms
             pairs = cheapest_disjoint(merge_costs(posterior, i, j), i, j, (over + 1) // 2)
             mixture = self.known.em(self.training.source, merge_pairs(mixture, i[pairs], j[pairs]), AFTER_MERGE)
-        return self._judged(mixture, AFTER_MERGES)
+        return self.moved(mixture, AFTER_MERGES)
 
     def joined(self, atoms: ScoredMixture) -> ScoredMixture:
         """One atom in place of all that are near each other, or near to ones that are."""
@@ -150,7 +156,7 @@ class HeldOutTrials:
         member = (group == np.arange(k)[:, None]) * mixture.weights
         weights = member.sum(axis=1)
         covariance = Spherical(np.full(k, variance), self.known.n_features)
-        return self._judged(Mixture(weights, member @ mixture.means / weights[:, None], covariance), AFTER_MERGES)
+        return self.moved(Mixture(weights, member @ mixture.means / weights[:, None], covariance), AFTER_MERGES)
 
     def spread(self, rng: np.random.Generator) -> ScoredMixture:
         """Many atoms, hardly moved from where the rows are."""
@@ -163,7 +169,8 @@ class HeldOutTrials:
         mean = float(np.average(gains, weights=weight))
         return mean, float(np.linalg.norm(weight * (gains - mean)) / weight.sum())
 
-    def _judged(self, mixture: Mixture, passes: int) -> ScoredMixture:
+    def moved(self, mixture: Mixture, passes: int) -> ScoredMixture:
+        """Atoms after EM on the rows that train."""
         mixture = self.known.em(self.training.source, mixture, passes)
         return ScoredMixture(mixture, mixture.log_density(self.judging.x))
 
@@ -207,7 +214,7 @@ def double_atoms(
     while number <= min(most, len(trials.training.x)):
         more = trials.seeded(number, rng)
         gain, error = trials.gain(more, best)
-        if gain > SURE * error:
+        if gain > trials.known.sure * error:
             best, failed = more, False
         elif failed or number > PATIENT:
             break
