@@ -226,7 +226,8 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         Warns
         -----
         UserWarning
-            If the data or a component have no width in some direction, so that learning stops at a noise level above 0.
+            If the data or a component have no width in some direction, so that learning stops at a noise level above 0;
+            if a given `noise_scale` needs 256 atoms or more, and the data suggest one more than 1.5 times as large.
         """
         check_diffusion_parameters(self.get_params())
         X = validated_samples(self, X, reset=True, min_rows=2)
@@ -566,6 +567,11 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         self.covariance_ = "identity" if self.noise_scale_ else "general"
         self.noise_floor_ = float(self.noise_levels_[-1]) if learnt.is_flat else 0.0
         self._set_clusters(learnt.clusters, learnt.components)
+        if learnt.better_scale is not None:
+            warn(
+                f"noise_scale={self.noise_scale_:.3g} needs {learnt.ladder.levels[-1].degrees.size} atoms: the data "
+                f"suggest {learnt.better_scale:.3g}. Give that, or noise_scale='auto'."
+            )
         if learnt.is_flat:
             warn(
                 "X has no width in some direction (columns that determine each other, clusters on a plane or a line, "

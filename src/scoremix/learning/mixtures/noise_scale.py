@@ -115,7 +115,7 @@ def learn_contender(trials: HeldOutTrials, rng: np.random.Generator) -> Contende
     lead = min(d, MOST_DIRECTIONS)
     center = np.average(x, axis=0, weights=weight)
     width = np.sqrt(np.average((x - center) ** 2, axis=0, weights=weight))
-    width = np.maximum(width, MIN_WIDTH * max(float(width.max()), np.finfo(np.float64).tiny))
+    width = np.maximum(width, np.sqrt(trials.known.least))  # a scale of units only: of few rows none may differ
     unit, judging = (x - center) / width, (trials.judging.x - center) / width
     rows = InMemorySamples(np.ascontiguousarray(unit[:, :lead]), weight)
     mixture = learn_full_mixture(rows.source, WIDE, CONTENDER_COMPONENTS, MIN_WIDTH**2, CONTENDER_PASSES, rng)

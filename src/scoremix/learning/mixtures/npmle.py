@@ -53,7 +53,9 @@ PATIENT = 8  # Up to so many atoms two steps without gain must follow each other
 
 START_ROWS = 1000  # Rows whose distances to seeds tell a first variance.
 
-MOST_ATOMS = 2000  # Atoms are at most so many, for time grows with them, and no more than rows.
+MOST_ATOMS, ROWS_PER_ATOM = 2000, 4  # Atoms are at most so many, for time grows with them, and no more than rows allow.
+TOO_MANY = 256  # So many atoms tell of a variance that is not that of the data, where more would be better still.
+
 AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20  # EM passes, the last of them on all rows.
 
 # Distance, in noise scales, below which two atoms may belong to one cluster, or to a distribution without clusters.
@@ -132,6 +134,11 @@ class HeldOutTrials:
         )
         return cls(training, judging, known)
 
+    @property
+    def most_atoms(self) -> int:
+        """How many atoms there may be."""
+        return min(MOST_ATOMS, max(1, len(self.training.x) // ROWS_PER_ATOM))
+
     def seeded(self, n_atoms: int, rng: np.random.Generator, passes: int = AFTER_SEEDS) -> ScoredMixture:
         """So many atoms, dealt out over the rows and moved."""
         seeds = d2_seeds(self.training.x, n_atoms, rng, self.training.unequal)
@@ -188,8 +195,11 @@ def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_
 
 
 def find_atoms(trials: HeldOutTrials, rng: np.random.Generator) -> ScoredMixture:
-    """As many atoms as rows that were held out want."""
-    return join_near_atoms(trials, bisect_atoms(trials, double_atoms(trials, rng)))
+    """As many atoms as rows that were held out want; where they want more than there may be, and many, these."""
+    atoms = double_atoms(trials, rng)
+    if 2 * atoms.mixture.n_components > trials.most_atoms and atoms.mixture.n_components >= TOO_MANY:
+        return atoms
+    return join_near_atoms(trials, bisect_atoms(trials, atoms))
 
 
 def finish_atoms(
@@ -211,7 +221,7 @@ def double_atoms(
     """Double the atoms, from one or from what is the best so far, until held-out rows do not surely gain."""
     best, failed = best or trials.seeded(1, rng), False
     number = 2 * best.mixture.n_components
-    while number <= min(most, len(trials.training.x)):
+    while number <= min(most, trials.most_atoms):
         more = trials.seeded(number, rng)
         gain, error = trials.gain(more, best)
         if gain > trials.known.sure * error:
