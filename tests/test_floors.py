@@ -24,7 +24,7 @@ ROOMS = (
     ("learning.em", "acceleration em shrinkage missing stepwise posterior seeding"),
     ("learning", "coordinates"),
     ("learning.search", "merges splits moves global_start component_number"),
-    ("learning.mixtures", "npmle noise_scale mean_subspace full_covariances levels"),
+    ("learning.mixtures", "full_covariances npmle noise_scale mean_subspace levels"),
     ("learning.gkl", "warm_starts posterior_mean ladder clusters"),
     ("learning.cks", "covariances means cells gates candidates ladder"),
     ("learning.sck", "student objective two_components covariances optimizers tensor_power starts descent"),
