@@ -139,8 +139,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
 
     Notes
     -----
-    Time is linear in the number of rows and memory beyond X independent of it. Results do not depend on chunking or on
-    the number of threads beyond rounding.
+    Time is linear in the rows, memory beyond X independent of them; chunks and threads change results by rounding only.
 
     References
     ----------
@@ -269,7 +268,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     def denoise(self, Y: ArrayLike, sigma: ArrayLike) -> Array:
         """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``; the data's own noise stays in x.
 
-        Parameters and errors as for `score_function`.
+        Errors as for `score_function`.
 
         Parameters
         ----------
@@ -465,12 +464,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         return GaussianMixture.from_parameters(weights, centers, variances, "spherical")
 
     def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        method: str = "dpm",
-        n_steps: int | None = None,
-        random_state: Any = None,
+        self, n_samples: int = 1, *, method: str = "dpm", n_steps: int | None = None, random_state: Any = None
     ) -> Floats:
         """Draw new samples of the data's distribution.
 
