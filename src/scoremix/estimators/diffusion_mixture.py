@@ -59,13 +59,11 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     ----------
     covariance : {"auto", "identity", "general"}, default="auto"
         "identity": the noise in the data is isotropic, with standard deviation `noise_scale`. "general": covariances
-        are learnt; units of the columns do not matter, and `noise_scale` is not used. "auto": "identity" where a
-        `noise_scale` is given, or atoms of one scale predict held-out samples as well as full covariances do, within
-        two standard errors; else "general". `covariance_` tells which.
+        are learnt; units of columns do not matter. "auto": "identity" where a `noise_scale` is given, or one scale
+        predicts held-out samples as well as full covariances do, within two standard errors; else "general".
     noise_scale : float or "auto", default="auto"
         Standard deviation of that noise, > 0, in the units of X. "auto" takes the largest one that the data are
-        consistent with: maximum likelihood for clusters; above the truth where centers are spread out evenly (by a
-        tenth for balls of radius 2), which data cannot tell from more noise.
+        consistent with: above the truth where centers are spread out evenly, which looks like more noise.
     degree : int or "auto", default="auto"
         Degree of the polynomials of ``correction_of="nothing"``, at least 1 (constants alone never split the first
         cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss. With "general" and soft gates it
@@ -115,7 +113,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         0, or the lowest noise level, where the data have no width in some direction and so no score without noise:
         the distribution that is learnt is that of the data with this noise, and lower levels are answered at this one.
     covariance_ : str
-        "identity" or "general", as it was learnt.
+        "identity" or "general".
     noise_scale_ : float
         The noise scale that was used; 0 with "general".
     n_cells_ : int
@@ -262,7 +260,8 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         ValueError
             If Y does not fit the fitted data, or sigma is negative or of the wrong shape.
         """
-        Y, level = self._asked(Y, self._lowest() if sigma is None else sigma)
+        check_is_fitted(self)
+        Y, level = self._asked(Y, float(self.noise_levels_[-1]) if sigma is None else sigma)
         return self.ladder_.score(Y, level)
 
     def denoise(self, Y: ArrayLike, sigma: ArrayLike) -> Array:
@@ -590,10 +589,6 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             setattr(self, name, value)
         self._set_clusters(self._clusters, self._components)
         self._seal()
-
-    def _lowest(self) -> float:
-        check_is_fitted(self)
-        return float(self.noise_levels_[-1])
 
     def _asked(self, Y: Any, sigma: Any) -> tuple[Array, Array | float]:
         """Validate points and noise levels that a fitted model is asked at; warn where it has seen nothing."""
