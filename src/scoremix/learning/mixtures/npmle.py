@@ -61,6 +61,8 @@ AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20  # EM passes, the
 # Distance, in noise scales, below which two atoms may belong to one cluster, or to a distribution without clusters.
 NEAR = 3.0
 
+SAME_VARIANCE = 1.1  # A free variance is the same after joining up to this factor.
+
 # Fewer atoms than this are always clusters; so many are spread over a distribution that is none of clusters, where
 # there are rows enough.
 FEW, MANY, ROWS_PER_SPREAD_ATOM = 8, 64, 8
@@ -253,11 +255,13 @@ def join_near_atoms(trials: HeldOutTrials, best: ScoredMixture) -> ScoredMixture
     """Join what is near, if held-out rows do not surely lose more than Akaike's price of the atoms that go.
 
     One error alone is lost by chance at one data set of six, and atoms of few clusters pass for a spread distribution.
+    A variance that is free must stay: where it grows, atoms are spread over more than noise.
     """
     joined = trials.joined(best)
     gain, error = trials.gain(joined, best)
     saved = (best.mixture.n_components - joined.mixture.n_components) * (trials.known.n_features + 1)
-    return joined if gain > -SURE * error - saved / len(trials.training.x) else best
+    stays = joined.variance < SAME_VARIANCE * best.variance
+    return joined if stays and gain > -SURE * error - saved / len(trials.training.x) else best
 
 
 def is_spread_out(mixture: Mixture, variance: float) -> bool:
