@@ -42,6 +42,8 @@ FEW_FRAMES = 8
 # Shares of points, by bytes of a number, that change no sum of those of a component beyond rounding.
 NOTHING = {8: 1e-18, 4: 1e-9}
 
+PRODUCTS = 400  # Products of coordinates of a component's points in a chunk that cost less than a call.
+
 # Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other.
 SMALL_WORK = 2**24
 
@@ -149,6 +151,10 @@ def _double(x: Array) -> Floats:
 def sums_by_component(shares: Array, phi: Array) -> Floats:
     """Sums without the products of coordinates: a symmetric product per component, of the points it has."""
     xp, second, least = namespace(phi), [], NOTHING[itemsize_of(phi)]
+    if isinstance(phi, np.ndarray):
+        pairs = np.nonzero(shares > least)
+        if len(pairs[0]) * phi.shape[0] ** 2 < PRODUCTS * shares.shape[0]:
+            return _sums_of_pairs(shares, phi, *pairs)
     for k in range(shares.shape[0]):
         x, share = phi[1:, :], shares[k, :]
         mine = np.flatnonzero(to_numpy(share) > least)
@@ -158,6 +164,18 @@ def sums_by_component(shares: Array, phi: Array) -> Floats:
         half = x * xp.sqrt(share)[None, :]
         second.append(_double(product(half, half.T)).ravel())
     return np.concatenate([_double(product(shares, phi.T)), np.array(second)], axis=1)
+
+
+def _sums_of_pairs(shares: Floats, phi: Floats, component: NDArray[np.intp], point: NDArray[np.intp]) -> Floats:
+    """The same, of the pairs of a component and a point that it has a share in: no call for every component."""
+    k, d = shares.shape[0], phi.shape[0] - 1
+    found, first = np.unique(component, return_index=True)
+    x = phi[1:, point].astype(np.float64)
+    pairs = np.concatenate([np.ones((1, len(point))), x, (x[:, None, :] * x[None]).reshape(d * d, -1)])
+    sums = np.zeros((k, 1 + d + d * d))
+    if len(found):
+        sums[found] = np.add.reduceat(pairs * shares[component, point], first, axis=1).T
+    return sums
 
 
 def e_step(source: Source, mixture: Mixture, n_threads: int | None = None) -> ExpectedMoments:

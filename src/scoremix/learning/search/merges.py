@@ -8,6 +8,7 @@ much, and pairs whose rows a third component explains as well.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from scoremix.arrays import Floats, like, product
 from scoremix.learning.em.posterior import Ints, Posterior, ragged_batches
@@ -16,6 +17,9 @@ from scoremix.models.mixture import Mixture, joined
 
 # Pairs are looked for among so many nearest means, and components that share most rows, of every component.
 NEAREST, OVERLAPPING = 4, 2
+
+# Responsibilities that overlaps do without, and how many times fewer others there must be for these to be sparse.
+LEAST_SHARE, SPARSE = 1e-12, 10
 
 # Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision.
 LEAST, LARGEST = 1e-30, 50.0
@@ -32,11 +36,21 @@ def near_pairs(posterior: Posterior) -> tuple[Ints, Ints]:
     local = means - np.median(means, axis=0)
     norms = np.sum(local**2, axis=1)
     distance = norms[:, None] + norms - 2 * product(local, local.T)
-    overlap = product((posterior.shares * posterior.rows.weight[:, None]).T, posterior.shares)
-    pairs = [_nearest_pairs(distance, NEAREST), _nearest_pairs(-overlap.astype(np.float64), OVERLAPPING)]
+    pairs = [_nearest_pairs(distance, NEAREST), _nearest_pairs(-_overlaps(posterior), OVERLAPPING)]
     i, j = np.concatenate(pairs, axis=1)
     codes = np.unique(np.minimum(i, j) * k + np.maximum(i, j))
     return codes // k, codes % k
+
+
+def _overlaps(posterior: Posterior) -> Floats:
+    """Sums of ``w r_i r_j`` over the rows, (k, k); where rows belong to few components each, of those alone."""
+    shares, weight = posterior.shares, posterior.rows.weight[:, None]
+    there = shares > LEAST_SHARE
+    n, k = shares.shape
+    if SPARSE * np.count_nonzero(there) < n * k:
+        few = csr_array(np.where(there, shares, 0.0))
+        return np.asarray((few.multiply(weight).T @ few).toarray(), dtype=np.float64)
+    return np.asarray(product((shares * weight).T, shares), dtype=np.float64)
 
 
 def _nearest_pairs(order: Floats, most: int) -> Ints:
