@@ -33,7 +33,8 @@ from scoremix.estimators.model_files import pack_mixture
 from scoremix.estimators.parameters import OWN_STARTS, check_mixture_parameters
 from scoremix.estimators.progress import Passes
 from scoremix.learning.em.acceleration import ACCELERATIONS
-from scoremix.learning.em.em import EMResult, ExpectedMoments, Prior, e_step, run_em
+from scoremix.learning.em.em import EMResult, Prior, e_step, run_em
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.learning.em.missing import Filled, evaluate_with_missing, expectation_with_missing
 from scoremix.learning.em.posterior import total_weight
 from scoremix.learning.em.seeding import initial_mixture, n_distinct_rows

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
-from scoremix.learning.em.em import ExpectedMoments, e_step
+from scoremix.learning.em.em import e_step
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import Covariance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source

@@ -19,7 +19,8 @@ import numpy as np
 from scipy.special import expit
 
 from scoremix.arrays import Floats, like, product
-from scoremix.learning.em.em import ExpectedMoments, Prior, recenter
+from scoremix.learning.em.em import Prior, recenter
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.learning.em.posterior import Batch, Ints, Posterior, ragged_batches
 from scoremix.learning.search.merges import LARGEST, LEAST
 from scoremix.models.covariance.interface import LOG_2PI, Covariance, are_positive

@@ -1,0 +1,229 @@
+"""Passes of EM that look only at the pairs of a row and a component that matter.
+
+In many dimensions a row has a share worth mentioning in a few components only, and these hardly change from pass to
+pass. So `CandidatePass` remembers for every pair how far the row is from the component at least, in standard
+deviations, and moves this bound along as the parameters change. With ``z = U^T (x - m)`` before and
+``z' = U'^T (x - m')`` after,
+
+    |z'| >= |z| / s - |U'^T (m' - m)|,    s^2 the largest eigenvalue of U^T S' U,
+
+for U the old factor of the precision and S' the new covariance. A pair whose bound says that its share is below e^-28
+is left out; all others are looked at, and their bounds are exact again. Nothing above is ever lost: the densities of
+the rows, by which shares are judged, come of the pairs that were looked at, so they are lower bounds themselves; a pair
+which they do not rule out is looked at after all. Elkan's and Hamerly's bounds do this for k-means.
+
+The bounds of a chunk of rows belong to the chunk, so that chunks can be anywhere and in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.arrays import Array, Floats, like
+from scoremix.learning.em.by_component import ALL, CUT, MIN_CHUNK, Look, chunk_rows
+from scoremix.learning.em.expected import ComponentSums, ExpectedMoments, Rows
+from scoremix.models.by_component import ComponentJoint, cost_by_component, cost_together, pays_by_component
+from scoremix.models.covariance.full import Full
+from scoremix.models.log_joint import LogJoint, itemsize_of
+from scoremix.models.mixture import Mixture
+from scoremix.samples.reduce import accumulate
+from scoremix.samples.source import Chunk, Source
+
+Step: TypeAlias = Callable[[Source, Mixture, int | None], ExpectedMoments]  # An E-step.
+
+# Share by which remembered distances are lowered for rounding, by bytes of a number of the rows.
+ROUNDING = {8: 1e-6, 4: 1e-4}
+
+FARTHEST = 1e18  # Standard deviations that are remembered, at most: their squares are numbers of single precision.
+
+# Components, dimensions, and pairs (whose bounds are in memory) for which pairs may be left out.
+FEWEST_COMPONENTS, FEWEST_FEATURES, MOST_PAIRS = 4, 16, 2**26
+
+# Nanoseconds that bounds cost per pair, and per d^3 of a component; how many times as many pairs as matter are looked
+# at; and how much better this must be.
+BOUND, CHANGE, SLACK, BETTER = 10.0, 0.4, 1.6, 0.9
+
+PROBES = 512  # Rows on which shares are counted, at most, and at least so many times fewer than there are.
+PROBED = 64
+
+
+def joint_of(mixture: Mixture) -> ComponentJoint:
+    """What is asked of a mixture component by component."""
+    assert isinstance(mixture.covariance, Full)
+    return ComponentJoint(mixture.weights, mixture.means, mixture.covariance)
+
+
+@dataclass(frozen=True)
+class Change:
+    """By how much distances may have fallen: ``|z'| >= |z| kept - shift``.
+
+    kept (k,); shift (k,).
+    """
+
+    kept: Floats
+    shift: Floats
+
+    @classmethod
+    def between(cls, old: ComponentJoint, new: ComponentJoint) -> Change:
+        """The bound of all components; O(k d^3)."""
+        factor, values, d = old.factor, new.covariance.values, old.means.shape[1]
+        relative = np.swapaxes(factor, 1, 2) @ values @ factor - np.eye(d)
+        # The norm of E^4 bounds the fourth power of every eigenvalue of E.
+        squared = relative @ relative
+        spread = np.sqrt(np.sqrt(_norms(squared @ squared)))
+        rounding = np.finfo(np.float64).eps * d * _norms(factor) ** 2 * _norms(values)
+        shift = np.linalg.norm((new.means - old.means)[:, None, :] @ new.factor, axis=2)[:, 0]
+        return cls(1 / np.sqrt(1 + spread + rounding), shift)
+
+
+def _norms(matrices: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(matrices, axis=(1, 2)))
+
+
+@dataclass
+class Bounds:
+    """What is remembered of the rows of a chunk.
+
+    radius (k, n): standard deviations from the means, at least; log_density (n,) in the last pass; looked: pairs that
+    it looked at.
+    """
+
+    radius: NDArray[np.float32]
+    log_density: Floats
+    looked: int
+
+    def move(self, change: Change, rounding: float) -> None:
+        """To the next parameters."""
+        self.radius *= like(change.kept * (1 - rounding), self.radius)[:, None]
+        self.radius -= like(change.shift * (1 + rounding), self.radius)[:, None]
+        np.maximum(self.radius, 0.0, out=self.radius)
+
+    def note(self, joint: ComponentJoint, look: Look, rounding: float) -> None:
+        """Distances as they are."""
+        for k, rows, logs in look.pairs:
+            if np.isfinite(constant := joint.constant[k]):
+                distance = np.sqrt(2 * np.maximum(constant - logs, 0.0)) * (1 - rounding)
+                self.radius[k, rows] = np.minimum(distance, FARTHEST)
+            else:  # without a weight it matters nowhere, but where it is has to be seen once it has one
+                self.radius[k, rows] = 0.0
+
+
+class CandidatePass:
+    """E-steps of one run of EM, over the same rows in the same order, which remember what they saw.
+
+    Where few pairs matter, and as long as that is so; else passes are those of `dense`, and now and then some rows are
+    asked how many do.
+    """
+
+    def __init__(self, dense: Step) -> None:
+        self._dense, self._wait, self._pause = dense, 0, 1
+        self._bounds: dict[int, Bounds] = {}
+        self._joint: ComponentJoint | None = None
+
+    def __call__(self, source: Source, mixture: Mixture, n_threads: int | None = None) -> ExpectedMoments:
+        """One pass: the sums are those of a dense one."""
+        if not self._bounds and not self._begins(source, mixture):
+            return self._dense(source, mixture, n_threads)
+        joint = joint_of(mixture)
+        change = None if self._joint is None else Change.between(self._joint, joint)
+        together = mixture.joint(itemsize_of(next(iter(source.chunks(1))).x)) if change is None else None
+
+        def statistic(chunk: Chunk) -> ComponentSums:
+            if change is not None:
+                look, log_density = self._next(joint, change, chunk)
+            else:
+                look, log_density = self._first(joint, together, chunk)
+            return look.sums(joint, chunk.weight, log_density)
+
+        sums = accumulate(statistic, source, chunk_rows=chunk_rows(joint), n_threads=n_threads)
+        self._joint = joint
+        if change is not None and not _pays(joint, source.n_rows, self.looked):
+            self._bounds, self._joint = {}, None
+        return sums.expected()
+
+    @property
+    def looked(self) -> float:
+        """Share of the pairs that the last pass looked at."""
+        return sum(b.looked for b in self._bounds.values()) / sum(b.radius.size for b in self._bounds.values())
+
+    def _begins(self, source: Source, mixture: Mixture) -> bool:
+        """Whether it is time to leave pairs out; asked less and less often."""
+        self._wait -= 1
+        if self._wait >= 0:
+            return False
+        self._wait, self._pause = self._pause, 2 * self._pause
+        rows = source.draw(min(PROBES, source.n_rows // PROBED), np.random.default_rng(0))
+        joint = joint_of(mixture)
+        look = Look.at_all(joint, rows)
+        least = look.log_density() - CUT
+        matter = sum(int(np.count_nonzero(logs > least)) for _, _, logs in look.pairs)
+        return _pays(joint, source.n_rows, min(1.0, SLACK * matter / (len(rows) * len(joint.means))))
+
+    def _first(self, joint: ComponentJoint, together: LogJoint | None, chunk: Chunk) -> tuple[Look, Array]:
+        """Look at all pairs, in the faster way."""
+        x, k = chunk.x, len(joint.means)
+        if together is not None and together.by_component is None and len(together.frames) == 1:
+            parts = [x[start : start + MIN_CHUNK].T for start in range(0, len(x), MIN_CHUNK)]
+            logs = np.concatenate([part.log_joint for some in parts for part in together.parts(some)], axis=1)
+            look = Look(x, [(j, ALL, logs[j]) for j in range(k)])
+        else:
+            look = Look.at_all(joint, x)
+        bounds = Bounds(np.empty((k, len(x)), dtype=np.float32), look.log_density(), k * len(x))
+        bounds.note(joint, look, ROUNDING[itemsize_of(x)])
+        self._bounds[chunk.start] = bounds
+        return look, bounds.log_density
+
+    def _next(self, joint: ComponentJoint, change: Change, chunk: Chunk) -> tuple[Look, Array]:
+        """Look at what may matter by the last densities, then at what does not follow from the new ones."""
+        x, bounds, rounding = chunk.x, self._bounds[chunk.start], ROUNDING[itemsize_of(chunk.x)]
+        bounds.move(change, rounding)
+        # Half a squared distance below this, and the share may exceed e^-28.
+        least = np.square(bounds.radius)
+        least *= 0.5
+        least -= like(joint.constant, least)[:, None]
+        asked = ~(least > _reach(bounds.log_density, x))
+        look = Look.at(joint, x, _rows_of(asked))
+        density = look.log_density()
+        missed = ~(least > _reach(density, x)) & ~asked
+        bounds.looked = int(np.count_nonzero(asked))
+        if np.any(missed):
+            look.pairs += Look.at(joint, x, _rows_of(missed)).pairs
+            density, bounds.looked = look.log_density(), bounds.looked + int(np.count_nonzero(missed))
+        bounds.note(joint, look, rounding)
+        bounds.log_density = density
+        return look, density
+
+
+def _reach(log_density: Array, x: Array) -> NDArray[np.float32]:
+    """Half the squared distance, less the constant, beyond which a component says nothing about the rows."""
+    reach = CUT - log_density
+    return np.asarray(reach + ROUNDING[itemsize_of(x)] * np.abs(reach), dtype=np.float32)
+
+
+def _rows_of(asked: NDArray[np.bool_]) -> list[tuple[int, Rows]]:
+    """Rows of every component (k, n) that is asked about any."""
+    return [(int(k), np.flatnonzero(asked[k])) for k in np.flatnonzero(asked.any(axis=1))]
+
+
+def may_leave_out(source: Source, mixture: Mixture) -> bool:
+    """Whether passes of a run may look at fewer pairs than there are, and remember which."""
+    k, d = mixture.means.shape
+    is_large = k >= FEWEST_COMPONENTS and d >= FEWEST_FEATURES and source.n_rows >= PROBED
+    return (
+        is_large
+        and isinstance(mixture.covariance, Full)
+        and source.n_rows * k <= MOST_PAIRS
+        and isinstance(next(iter(source.chunks(1))).x, np.ndarray)
+    )
+
+
+def _pays(joint: ComponentJoint, n_rows: int, looked: float) -> bool:
+    """Whether a pass that looks at such a share of the pairs costs less than one that looks at all."""
+    k, d = joint.means.shape
+    some = looked * cost_by_component(d) + BOUND + CHANGE * d**3 / n_rows
+    return bool(some < BETTER * (cost_by_component(d) if pays_by_component(k, d) else cost_together(k, d)))
