@@ -23,7 +23,7 @@ ROOMS = (
     ("learning.regression", "normal_equations degrees scores corrections"),
     ("learning.em", "acceleration expected by_component candidates em shrinkage missing stepwise posterior seeding"),
     ("learning", "coordinates"),
-    ("learning.search", "merges splits moves global_start component_number"),
+    ("learning.search", "merges directions splits moves projection global_start component_number"),
     ("learning.mixtures", "npmle noise_scale mean_subspace full_covariances levels"),
     ("learning.gkl", "warm_starts posterior_mean ladder clusters"),
     ("learning.cks", "covariances means cells gates candidates ladder"),

@@ -8,9 +8,15 @@ points only: those for which it matters.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TypeAlias
 
-from scoremix.arrays import Array, Floats, like, product, squared_lengths
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve
+
+from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, squared_lengths
 from scoremix.features import packed_size
 from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.interface import LOG_2PI
@@ -21,6 +27,19 @@ PRODUCT, FEATURE, DIMENSION, CALLS = 0.11, 1.3, 5.8, 30.0
 
 # Up to 8 components stacked factors are a third way, without products; from so many dimensions on none is better.
 FEW_COMPONENTS, MANY_FEATURES = 8, 96
+
+Rows: TypeAlias = NDArray[np.intp] | slice  # Some rows, or all of them.
+Pairs: TypeAlias = list[tuple[int, Rows, Array]]  # A component, rows, and the logarithms of its joint density there.
+ALL = slice(None)
+
+CUT = 28.0  # Log ratio to the density of a row below which a component says nothing about it.
+
+# Share by which distances are lowered for rounding where they are bounds, by bytes of a number of the rows.
+ROUNDING = {8: 1e-6, 4: 1e-4}
+
+# Marginal distances are asked first from so many dimensions on, in one direction for so many of them; where more than
+# this share of the pairs is left, all are looked at without them.
+LEAST_SCREENED, FEATURES_PER_DIRECTION, MOST_ASKED = 64, 8, 0.7
 
 # A triangular matrix is taken in so many blocks of columns, of which each needs the rows above only; more blocks save
 # operations, and make shorter calls.
@@ -52,7 +71,7 @@ class ComponentJoint:
 
     def __init__(self, weights: Floats, means: Floats, covariance: Full) -> None:
         k, d = means.shape
-        self.means, self.covariance = means, covariance
+        self.weights, self.means, self.covariance = weights, means, covariance
         self.factor = covariance.precisions_cholesky()
         with np.errstate(divide="ignore"):  # a weight of 0
             self.constant = np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(k, d))
@@ -77,6 +96,60 @@ class ComponentJoint:
         logs += float(self.constant[component])
         return logs
 
+    def at(self, x: Array, rows: Iterable[tuple[int, Rows]]) -> Pairs:
+        """Look at some of the rows x (n, d) of some components."""
+        return [(k, some, self.log_joint(k, take_rows(x, some))) for k, some in rows]
+
+    def at_all(self, x: Array) -> Pairs:
+        """Look at all pairs."""
+        return self.at(x, [(k, ALL) for k in range(len(self.means))])
+
+    def near(self, x: Array) -> tuple[Pairs, Array | None]:
+        """Look at the pairs that may matter, as far as the directions tell in which the means differ.
+
+        A marginal distance is never larger than the distance. So the logarithms that it gives are upper bounds, and the
+        exact one of the component that has the largest is a lower bound of the density.
+
+        Returns the pairs, and half the marginal squared distances (k, n); None where all were looked at.
+        """
+        if self._marginal is None or not isinstance(x, np.ndarray):
+            return self.at_all(x), None
+        basis, marginal = self._marginal
+        seen = product(x - like(self.means[0], x), like(basis, x))
+        half = np.empty((len(self.means), len(x)), dtype=x.dtype)
+        for k in range(len(half)):
+            half[k] = marginal.squared_distances(k, seen)
+        half *= 0.5 * (1 - ROUNDING[x.itemsize])
+        bound = like(self.constant, x)[:, None] - half
+        guess = np.argmax(bound, axis=0)
+        pairs = self.at(x, [(k, np.flatnonzero(guess == k)) for k in range(len(half))])
+        least = np.empty(len(x), dtype=x.dtype)
+        for _, rows, logs in pairs:
+            least[rows] = logs
+        asked = ~(bound < least - CUT)
+        asked[guess, np.arange(len(x))] = False
+        if np.mean(asked) > MOST_ASKED:
+            return self.at_all(x), None
+        return pairs + self.at(x, rows_of(asked)), half
+
+    @cached_property
+    def _marginal(self) -> tuple[Floats, ComponentJoint] | None:
+        """Directions (d, r) in which the means differ most, in units of the mean covariance, and the mixture there."""
+        (k, d), values = self.means.shape, self.covariance.values
+        r = min(k - 1, d // FEATURES_PER_DIRECTION)
+        if r < 1 or d < LEAST_SCREENED:
+            return None
+        weights = np.where(np.isfinite(self.constant), self.weights, 0.0)
+        common = np.tensordot(weights / weights.sum(), values, axes=1)
+        apart = np.linalg.svd((self.means - weights @ self.means / weights.sum()).T, full_matrices=False)[0][:, :r]
+        try:
+            basis = np.linalg.qr(solve(common, apart, assume_a="pos"))[0]
+            seen = basis.T @ values @ basis
+            there = ComponentJoint(self.weights, (self.means - self.means[0]) @ basis, Full(seen))
+        except np.linalg.LinAlgError:
+            return None
+        return basis, there
+
     def gradient(self, x: Array, responsibilities: Array) -> Array:
         """Score of the mixture at the rows x (n, d), shape (d, n)."""
         total: Array = 0.0
@@ -85,3 +158,13 @@ class ComponentJoint:
             local = (like(self.means[k], x)[None, :] - x) * responsibilities[k, :][:, None]
             total = total + product(product(local, factor), factor.T)
         return total.T
+
+
+def take_rows(x: Array, rows: Rows) -> Array:
+    """Some rows of x (n, d), or x itself."""
+    return x if isinstance(rows, slice) else namespace(x).take(x, indices_like(rows, x), axis=0)
+
+
+def rows_of(asked: NDArray[np.bool_]) -> list[tuple[int, Rows]]:
+    """Rows of every component (k, n) that is asked about any."""
+    return [(int(k), np.flatnonzero(asked[k])) for k in np.flatnonzero(asked.any(axis=1))]

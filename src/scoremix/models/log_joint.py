@@ -111,8 +111,14 @@ class LogJoint:
             width = k + (k * d if self.is_stacked else self.covariance.n_sums(d))
         return int(max(1, 2**17 // width))
 
-    def parts(self, x: Array) -> Iterator[Evaluation]:
-        """Evaluate the points x of shape (d, n), frame by frame."""
+    def parts(self, x: Array, *, nearly: bool = False) -> Iterator[Evaluation]:
+        """Evaluate the points x of shape (d, n), frame by frame.
+
+        nearly: components with a share below e^-28 in a point may be left out, as -inf.
+        """
+        if self.by_component is not None:
+            yield self._one_by_one(self.by_component, x, nearly)
+            return
         if len(self.frames) == 1:
             yield self._part(0, None, x)
             return
@@ -125,12 +131,6 @@ class LogJoint:
 
     def _part(self, frame: int, order: Array | None, x: Array) -> Evaluation:
         k, d = self.means.shape
-        if self.by_component is not None:
-            phi = linear_features(x, self.frames[frame], d + 1)
-            log_joint = namespace(x).empty((k, x.shape[1]), dtype=x.dtype, device=x.device)
-            for component in range(k):
-                log_joint[component, :] = self.by_component.log_joint(component, x.T)
-            return Evaluation(order, frame, phi, log_joint)
         theta = like(self._theta[frame], x)
         if not self.is_stacked:
             phi = self.covariance.features(x, self.frames[frame])
@@ -140,6 +140,13 @@ class LogJoint:
         log_joint *= -0.5
         log_joint += like(self._constant, x)
         return Evaluation(order, frame, phi, log_joint)
+
+    def _one_by_one(self, joint: ComponentJoint, x: Array, nearly: bool) -> Evaluation:
+        xp, (k, d) = namespace(x), self.means.shape
+        log_joint = xp.full((k, x.shape[1]), -xp.inf, dtype=x.dtype, device=x.device)
+        for component, rows, logs in joint.near(x.T)[0] if nearly else joint.at_all(x.T):
+            log_joint[component, rows] = logs
+        return Evaluation(None, 0, linear_features(x, self.frames[0], d + 1), log_joint)
 
     def gradient(self, part: Evaluation, responsibilities: Array) -> Array:
         """Score of the mixture at the points of a part, shape (d, n)."""

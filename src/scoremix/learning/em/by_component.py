@@ -6,40 +6,25 @@ logarithms there follow the densities of the rows, the shares, and the sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from scoremix.arrays import Array, namespace
-from scoremix.learning.em.expected import ComponentSums, ExpectedMoments, Rows, take_rows
-from scoremix.models.by_component import ComponentJoint
+from scoremix.learning.em.expected import ComponentSums, ExpectedMoments
+from scoremix.models.by_component import CUT, ComponentJoint, Pairs, Rows
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
-CUT = 28.0  # Log ratio to the density of the row below which a component says nothing about it.
-
 CHUNK_NUMBERS, MIN_CHUNK, MAX_CHUNK = 2**21, 1024, 16384  # Numbers and rows of a chunk.
-
-ALL = slice(None)
 
 
 @dataclass
 class Look:
-    """Pairs that were looked at: a component, rows of x (n, d), and the logarithms of the joint density there."""
+    """Pairs of rows x (n, d) and components that were looked at."""
 
     x: Array
-    pairs: list[tuple[int, Rows, Array]]
-
-    @classmethod
-    def at(cls, joint: ComponentJoint, x: Array, rows: Iterable[tuple[int, Rows]]) -> Look:
-        """Look at some rows of some components."""
-        return cls(x, [(k, some, joint.log_joint(k, take_rows(x, some))) for k, some in rows])
-
-    @classmethod
-    def at_all(cls, joint: ComponentJoint, x: Array) -> Look:
-        """Look at all rows of all components."""
-        return cls.at(joint, x, [(k, ALL) for k in range(len(joint.means))])
+    pairs: Pairs
 
     def log_density(self) -> Array:
         """Log density of the rows (n,): of what was looked at."""
@@ -70,8 +55,8 @@ class Look:
 
 
 def sums_of_all(joint: ComponentJoint, x: Array, weight: Array | None) -> ComponentSums:
-    """E-step of the rows x (n, d), weights (n,) or none: all pairs."""
-    look = Look.at_all(joint, x)
+    """E-step of the rows x (n, d), weights (n,) or none: all pairs, but for those that surely do not matter."""
+    look = Look(x, joint.near(x)[0])
     return look.sums(joint, weight, look.log_density())
 
 

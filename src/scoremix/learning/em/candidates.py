@@ -25,9 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, like
-from scoremix.learning.em.by_component import ALL, CUT, MIN_CHUNK, Look, chunk_rows
-from scoremix.learning.em.expected import ComponentSums, ExpectedMoments, Rows
-from scoremix.models.by_component import ComponentJoint, cost_by_component, cost_together, pays_by_component
+from scoremix.learning.em.by_component import MIN_CHUNK, Look, chunk_rows
+from scoremix.learning.em.expected import ComponentSums, ExpectedMoments
+from scoremix.models.by_component import (
+    ALL,
+    CUT,
+    ROUNDING,
+    ComponentJoint,
+    cost_by_component,
+    cost_together,
+    pays_by_component,
+    rows_of,
+)
 from scoremix.models.covariance.full import Full
 from scoremix.models.log_joint import LogJoint, itemsize_of
 from scoremix.models.mixture import Mixture
@@ -35,9 +44,6 @@ from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
 Step: TypeAlias = Callable[[Source, Mixture, int | None], ExpectedMoments]  # An E-step.
-
-# Share by which remembered distances are lowered for rounding, by bytes of a number of the rows.
-ROUNDING = {8: 1e-6, 4: 1e-4}
 
 FARTHEST = 1e18  # Standard deviations that are remembered, at most: their squares are numbers of single precision.
 
@@ -159,22 +165,26 @@ class CandidatePass:
         self._wait, self._pause = self._pause, 2 * self._pause
         rows = source.draw(min(PROBES, source.n_rows // PROBED), np.random.default_rng(0))
         joint = joint_of(mixture)
-        look = Look.at_all(joint, rows)
+        look = Look(rows, joint.at_all(rows))
         least = look.log_density() - CUT
         matter = sum(int(np.count_nonzero(logs > least)) for _, _, logs in look.pairs)
         return _pays(joint, source.n_rows, min(1.0, SLACK * matter / (len(rows) * len(joint.means))))
 
     def _first(self, joint: ComponentJoint, together: LogJoint | None, chunk: Chunk) -> tuple[Look, Array]:
         """Look at all pairs, in the faster way."""
-        x, k = chunk.x, len(joint.means)
+        x, k, rounding = chunk.x, len(joint.means), ROUNDING[itemsize_of(chunk.x)]
+        radius = np.empty((k, len(x)), dtype=np.float32)
         if together is not None and together.by_component is None and len(together.frames) == 1:
             parts = [x[start : start + MIN_CHUNK].T for start in range(0, len(x), MIN_CHUNK)]
             logs = np.concatenate([part.log_joint for some in parts for part in together.parts(some)], axis=1)
             look = Look(x, [(j, ALL, logs[j]) for j in range(k)])
         else:
-            look = Look.at_all(joint, x)
-        bounds = Bounds(np.empty((k, len(x)), dtype=np.float32), look.log_density(), k * len(x))
-        bounds.note(joint, look, ROUNDING[itemsize_of(x)])
+            pairs, half = joint.near(x)
+            look = Look(x, pairs)
+            if half is not None:
+                radius[:] = np.sqrt(2 * half) * (1 - rounding)
+        bounds = Bounds(radius, look.log_density(), k * len(x))
+        bounds.note(joint, look, rounding)
         self._bounds[chunk.start] = bounds
         return look, bounds.log_density
 
@@ -187,12 +197,12 @@ class CandidatePass:
         least *= 0.5
         least -= like(joint.constant, least)[:, None]
         asked = ~(least > _reach(bounds.log_density, x))
-        look = Look.at(joint, x, _rows_of(asked))
+        look = Look(x, joint.at(x, rows_of(asked)))
         density = look.log_density()
         missed = ~(least > _reach(density, x)) & ~asked
         bounds.looked = int(np.count_nonzero(asked))
         if np.any(missed):
-            look.pairs += Look.at(joint, x, _rows_of(missed)).pairs
+            look.pairs += joint.at(x, rows_of(missed))
             density, bounds.looked = look.log_density(), bounds.looked + int(np.count_nonzero(missed))
         bounds.note(joint, look, rounding)
         bounds.log_density = density
@@ -203,11 +213,6 @@ def _reach(log_density: Array, x: Array) -> NDArray[np.float32]:
     """Half the squared distance, less the constant, beyond which a component says nothing about the rows."""
     reach = CUT - log_density
     return np.asarray(reach + ROUNDING[itemsize_of(x)] * np.abs(reach), dtype=np.float32)
-
-
-def _rows_of(asked: NDArray[np.bool_]) -> list[tuple[int, Rows]]:
-    """Rows of every component (k, n) that is asked about any."""
-    return [(int(k), np.flatnonzero(asked[k])) for k in np.flatnonzero(asked.any(axis=1))]
 
 
 def may_leave_out(source: Source, mixture: Mixture) -> bool:

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, to_numpy
+from scoremix.models.by_component import Rows, take_rows
 from scoremix.models.log_joint import itemsize_of
 from scoremix.samples.reduce import add_fields
 
 # Shares of points, by bytes of a number, that change no sum of those of a component beyond rounding.
 NOTHING = {8: 1e-18, 4: 1e-9}
-
-Rows: TypeAlias = NDArray[np.intp] | slice  # Some rows, or all of them.
 
 MOST_ROWS = 0.7  # Where more rows than this share count, all are taken: that needs no copy.
 
@@ -96,8 +93,3 @@ class ComponentSums:
     def expected(self) -> ExpectedMoments:
         """The same, final."""
         return ExpectedMoments(**vars(self))
-
-
-def take_rows(x: Array, rows: Rows) -> Array:
-    """Some rows of x (n, d), or x itself."""
-    return x if isinstance(rows, slice) else namespace(x).take(x, indices_like(rows, x), axis=0)

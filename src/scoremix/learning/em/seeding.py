@@ -21,6 +21,7 @@ from scoremix.learning.em.em import (
     second_moment,
     sums_by_component,
 )
+from scoremix.models.by_component import pays_by_component
 from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.covariance.tied import Tied
@@ -79,6 +80,16 @@ def mixture_of_cells(source: Source, sample: Floats, centers: Floats, kind: str,
         return _nearest(part.log_joint)
 
     return _first_step(source, centers, _scale(sample, centers), kind, reg, shares, None, prior)
+
+
+def mixture_of_shares(source: Source, shares: Floats, centers: Floats, kind: str, reg: float, prior: Prior) -> Mixture:
+    """The mixture of components that have shares (n, k) in the rows, whose means are centers (k, d)."""
+
+    def given(chunk: Chunk, part: Evaluation) -> Array:
+        some = shares[chunk.start : chunk.stop].T
+        return some if part.order is None else some[:, part.order]
+
+    return _first_step(source, centers, 1.0, kind, reg, given, None, prior)
 
 
 def _scale(sample: Floats, centers: Floats) -> float:
@@ -193,6 +204,8 @@ def _first_step(
     # One frame for "random", whose shares are drawn row by row; frames keep distant centers accurate otherwise.
     joint = LogJoint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
 
+    is_by_component = isinstance(covariance, Full) and (are_few_and_large(k, d) or pays_by_component(k, d))
+
     def statistic(chunk: Chunk) -> FrameSums:
         xp, total = namespace(chunk.x), FrameSums({}, {}, 0.0, 0.0)
         for part in joint.parts(chunk.x.T):
@@ -203,7 +216,7 @@ def _first_step(
             if weight is not None:
                 given, weight_here = given * weight[None, :], float(xp.sum(weight))
             x = part.phi[1 : d + 1, :]
-            if isinstance(covariance, Full) and are_few_and_large(k, d):
+            if is_by_component:
                 sums = sums_by_component(given, part.phi[: d + 1, :])
             else:
                 sums = to_numpy(product(given, covariance.features(x, np.zeros(d)).T)).astype(np.float64)
@@ -211,7 +224,8 @@ def _first_step(
             total += FrameSums({part.frame: sums}, common, 0.0, weight_here)
         return total
 
-    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
+    width = k + (d if pays_by_component(k, d) else covariance.n_sums(d))
+    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // width, MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
     sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
     return m_step(sums.expected(joint, covariance), Mixture(np.full(k, 1 / k), centers, covariance), reg, prior)
 

@@ -8,14 +8,18 @@ much, and pairs whose rows a third component explains as well.
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import solve
 
 from scoremix.arrays import Floats, like, product
-from scoremix.learning.em.posterior import Ints, Posterior, ragged_batches
+from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, ragged_batches
 from scoremix.models.covariance.interface import LOG_2PI, are_positive
 from scoremix.models.mixture import Mixture, joined
 
 # Pairs are looked for among so many nearest means, and components that share most rows, of every component.
 NEAREST, OVERLAPPING = 4, 2
+
+# From so many columns on pairs are looked at so many at a time, the cheapest first.
+MANY_COLUMNS, SURELY = 64, 5
 
 # Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision.
 LEAST, LARGEST = 1e-30, 50.0
@@ -69,13 +73,51 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     i, j (p,) -> (p,).
 
     ``-sum_n v_n log(1 - r_ni - r_nj + w_m N_m(x_n) / p(x_n))`` with weights v of the rows, over their sum.
-    O(q n d^2) with q pairs per component.
+    O(q n d^2) with q pairs per component. In many columns the pairs that cost least where the means differ are looked
+    at first, and those that cost more there than the cheapest of them in all are not: see `rough_costs`.
     """
+    if posterior.mixture.n_features < MANY_COLUMNS or posterior.mixture.covariance.is_diagonal or len(i) <= SURELY:
+        return exact_costs(posterior, i, j)
+    rough = rough_costs(posterior, i, j)
+    costs, is_exact = rough.copy(), np.zeros(len(i), dtype=bool)
+    while not is_exact.all():
+        rest = np.flatnonzero(~is_exact)
+        rest = rest[np.argsort(costs[rest], kind="stable")][:SURELY]
+        if is_exact.any():
+            rest = rest[costs[rest] < costs[is_exact].min()]
+        if not len(rest):
+            break
+        costs[rest], is_exact[rest] = exact_costs(posterior, i[rest], j[rest]), True
+        more = costs[is_exact] / np.maximum(rough[is_exact], LEAST)  # that a pair costs in all columns
+        costs[~is_exact] = rough[~is_exact] * max(1.0, float(more.min()))
+    return costs
+
+
+def rough_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """What pairs cost in the directions in which the means differ, in units of the mean covariance.
+
+    Components lose by a merge what tells them apart, and most of that is seen here; with a tied covariance, all.
+    """
+    mixture, rows = posterior.mixture, posterior.rows
+    weights = mixture.weights / mixture.weights.sum()
+    origin = weights @ mixture.means
+    values = mixture.covariance.values
+    common = values if mixture.covariance.is_shared else np.tensordot(weights, values, axes=1)
+    apart = np.linalg.svd((mixture.means - origin).T, full_matrices=False)[0][:, : mixture.n_components - 1]
+    basis = np.linalg.qr(solve(common, apart, assume_a="pos"))[0]
+    x = product(rows.x - like(origin, rows.x), like(basis, rows.x))
+    seen = basis.T @ values @ basis
+    few = Mixture(mixture.weights, product(mixture.means - origin, basis), mixture.covariance.with_values(seen))
+    return np.maximum(exact_costs(InMemorySamples(x, rows.weight).posterior(few), i, j), 0.0)
+
+
+def exact_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """The same for every pair, by a look at its rows in all columns."""
     rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
     pairs = merge_moments(mixture, i, j)
     if not np.all(sound := are_positive(pairs.covariance)):
         costs = np.full(len(i), np.inf)
-        costs[sound] = merge_costs(posterior, i[sound], j[sound])
+        costs[sound] = exact_costs(posterior, i[sound], j[sound])
         return costs
     d, k = mixture.n_features, mixture.n_components
     with np.errstate(divide="ignore"):  # a weight of 0

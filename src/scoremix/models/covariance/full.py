@@ -14,6 +14,7 @@ from scoremix.arrays import Array, Floats, like, namespace, product
 from scoremix.features import complete_packed, packed_size
 from scoremix.models.covariance.interface import (
     LOG_2PI,
+    WIDE,
     are_beyond_rounding,
     as_float64,
     inverse_factor,
@@ -131,8 +132,16 @@ class Full:
 
     def fitted(self, mass: Floats, second: Floats, reg: float) -> Full:
         """Second moments per unit of mass."""
-        symmetric = (second + np.swapaxes(second, 1, 2)) / (2 * mass[:, None, None])
-        return Full(symmetric + reg * np.eye(second.shape[-1]))
+        d = second.shape[-1]
+        if d < WIDE:
+            symmetric = (second + np.swapaxes(second, 1, 2)) / (2 * mass[:, None, None])
+            return Full(symmetric + reg * np.eye(d))
+        values = np.empty(second.shape)
+        for value, moment, weight in zip(values, second, mass, strict=True):  # one after the other, in the cache
+            np.add(moment, moment.T, out=value)
+            value /= 2 * weight
+            value.flat[:: d + 1] += reg
+        return Full(values)
 
     def plus(self, variance: float) -> Full:
         """Adds to the diagonals."""
@@ -148,6 +157,8 @@ class Full:
 
     def guarded(self, ratio: float) -> Full:
         """Eigenvalues relative to the typical matrix, so that the scales of the columns do not matter."""
+        if self._is_sound(ratio):
+            return self
         pivots = pivots_of(self.values)
         healthy = are_beyond_rounding(self.values, pivots)
         log_det = np.full(len(pivots), -np.inf)
@@ -168,6 +179,21 @@ class Full:
                 root = lower @ (vectors * np.sqrt(np.maximum(values, ratio)))
                 out[k] = representable(root @ root.T)
         return self if out is None else Full(out)
+
+    def _is_sound(self, ratio: float) -> bool:
+        """Whether large matrices surely need no raising: from their factors, which are needed anyway."""
+        if self.values.shape[-1] < WIDE:
+            return False
+        try:
+            factor = self._factor
+        except np.linalg.LinAlgError:
+            return False
+        if not np.all(are_beyond_rounding(self.values, 1 / np.diagonal(factor, axis1=1, axis2=2))):
+            return False
+        typical = self.values[typical_component(self.log_det(*factor.shape[:2]))]
+        # The largest eigenvalue, by the norm of the square, times the trace of an inverse bounds that of the product.
+        largest = np.sqrt(np.linalg.norm(typical @ typical))
+        return bool(np.all(np.linalg.norm(factor, axis=(1, 2)) ** 2 * largest < 1 / ratio))
 
     def take(self, components: NDArray[np.intp]) -> Full:
         """Some matrices."""
@@ -193,8 +219,14 @@ class Full:
 
     def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
         """Matrix by matrix."""
-        cross = first[:, :, None] * shift[:, None, :]
-        return np.asarray(second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2))
+        if shift.shape[1] < WIDE:
+            cross = first[:, :, None] * shift[:, None, :]
+            return np.asarray(second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2))
+        moved = second.copy()
+        for one, *vectors in zip(moved, first, left, shift, strict=True):
+            one -= np.outer(vectors[0], vectors[2])
+            one -= np.outer(vectors[2], vectors[1])
+        return moved
 
     def second_of(self, weights: Floats) -> Floats:
         """Matrix by matrix."""

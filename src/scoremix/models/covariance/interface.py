@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from scoremix.arrays import Array, Floats, like, namespace, subtract_into
 
@@ -134,12 +134,22 @@ def upper_index(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def inverse_factor(covariance: Floats) -> Floats:
     """Upper factors U of the inverses of covariance matrices (.., d, d): ``U U^T``."""
-    lower = np.linalg.cholesky(covariance)
     if covariance.shape[-1] >= WIDE:
-        inverses = [dtrtri(one.T, lower=0)[0] for one in lower.reshape(-1, *lower.shape[-2:])]
-        return np.ascontiguousarray(np.reshape(inverses, lower.shape))
+        return _inverse_factors(covariance.reshape(-1, *covariance.shape[-2:])).reshape(covariance.shape)
+    lower = np.linalg.cholesky(covariance)
     # The inverse of a triangular factor by the general routine costs six times the operations, and no loop in Python.
     return np.ascontiguousarray(np.swapaxes(np.tril(np.linalg.inv(lower)), -1, -2))
+
+
+def _inverse_factors(matrices: Floats) -> Floats:
+    """The same of large matrices (k, d, d), one after the other."""
+    factors = np.empty(matrices.shape)
+    for factor, matrix in zip(factors, matrices, strict=True):
+        lower, is_singular = dpotrf(matrix.T, lower=1, clean=1)
+        if is_singular:
+            raise np.linalg.LinAlgError("Matrix is not positive definite")
+        factor[:] = dtrtri(lower, lower=1, overwrite_c=1)[0].T
+    return factors
 
 
 class CollapsedError(ValueError):
@@ -183,6 +193,9 @@ def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
 
 def pivots_of(matrices: Floats) -> Floats:
     """Diagonals of the Cholesky factors of symmetric matrices (k, d, d), shape (k, d); NaN where one has none."""
+    if matrices.shape[-1] >= WIDE:
+        factors = (dpotrf(matrix.T, lower=1, clean=0) for matrix in matrices)
+        return np.array([np.full(len(lower), np.nan) if bad else np.diagonal(lower) for lower, bad in factors])
     try:
         return np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
