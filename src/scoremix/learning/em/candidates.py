@@ -88,7 +88,7 @@ class Change:
 
 
 def _norms(matrices: Floats) -> Floats:
-    return np.asarray(np.linalg.norm(matrices, axis=(1, 2)))
+    return np.asarray(np.sqrt(np.einsum("kij,kij->k", matrices, matrices)))
 
 
 @dataclass

@@ -6,7 +6,7 @@ M-step is a pass over all rows, with labels for responsibilities, on the same ke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from scoremix.learning.em.em import (
     second_moment,
     sums_by_component,
 )
-from scoremix.models.by_component import pays_by_component
+from scoremix.learning.em.expected import ComponentSums
+from scoremix.models.by_component import ALL, pays_by_component, take_rows
 from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.covariance.tied import Tied
@@ -34,6 +35,8 @@ from scoremix.samples.source import Chunk, Source
 
 # Rows that seeds are chosen from and Lloyd steps are made on, at most.
 SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT = 20_000, 200
+
+TELLING = 3  # So many columns are asked first whether rows are distinct.
 
 MAX_LLOYD = 300  # Most Lloyd steps.
 
@@ -204,10 +207,10 @@ def _first_step(
     # One frame for "random", whose shares are drawn row by row; frames keep distant centers accurate otherwise.
     joint = LogJoint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
 
-    is_by_component = isinstance(covariance, Full) and (are_few_and_large(k, d) or pays_by_component(k, d))
+    begun = Mixture(np.full(k, 1 / k), centers, covariance)
 
-    def statistic(chunk: Chunk) -> FrameSums:
-        xp, total = namespace(chunk.x), FrameSums({}, {}, 0.0, 0.0)
+    def given_to(chunk: Chunk) -> Iterator[tuple[Evaluation, Array, Array | None, float]]:
+        xp = namespace(chunk.x)
         for part in joint.parts(chunk.x.T):
             weight = chunk.weight
             if weight is not None and part.order is not None:
@@ -215,8 +218,28 @@ def _first_step(
             given, weight_here = shares(chunk, part), float(part.phi.shape[1])
             if weight is not None:
                 given, weight_here = given * weight[None, :], float(xp.sum(weight))
+            yield part, given, weight, weight_here
+
+    if isinstance(covariance, Full) and pays_by_component(k, d):
+
+        def by_component(chunk: Chunk) -> ComponentSums:
+            total = ComponentSums(np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)))
+            for part, given, _, weight_here in given_to(chunk):
+                rows = ALL if part.order is None else to_numpy(part.order)
+                x = take_rows(chunk.x, rows)
+                total += ComponentSums.of(centers, x, ((j, ALL, given[j, :]) for j in range(k)))
+                total.weight += weight_here
+            return total
+
+        rows = BLOCK * (-(-MAX_CHUNK // BLOCK))
+        expected = accumulate(by_component, source, chunk_rows=rows, n_threads=n_threads).expected()
+        return m_step(expected, begun, reg, prior)
+
+    def statistic(chunk: Chunk) -> FrameSums:
+        total = FrameSums({}, {}, 0.0, 0.0)
+        for part, given, weight, weight_here in given_to(chunk):
             x = part.phi[1 : d + 1, :]
-            if is_by_component:
+            if isinstance(covariance, Full) and are_few_and_large(k, d):
                 sums = sums_by_component(given, part.phi[: d + 1, :])
             else:
                 sums = to_numpy(product(given, covariance.features(x, np.zeros(d)).T)).astype(np.float64)
@@ -224,10 +247,9 @@ def _first_step(
             total += FrameSums({part.frame: sums}, common, 0.0, weight_here)
         return total
 
-    width = k + (d if pays_by_component(k, d) else covariance.n_sums(d))
-    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // width, MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
+    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
     sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
-    return m_step(sums.expected(joint, covariance), Mixture(np.full(k, 1 / k), centers, covariance), reg, prior)
+    return m_step(sums.expected(joint, covariance), begun, reg, prior)
 
 
 def n_distinct_rows(source: Source, at_most: int) -> int:
@@ -237,6 +259,8 @@ def n_distinct_rows(source: Source, at_most: int) -> int:
         x = to_numpy(chunk.x)
         if chunk.weight is not None:
             x = x[to_numpy(chunk.weight) > 0]
+        if any(len(np.unique(column)) >= at_most for column in x[:, :TELLING].T):
+            return at_most  # rows that differ in one column need no look at the others
         found = np.unique(np.concatenate([found, x]), axis=0)
         if len(found) >= at_most:
             return at_most

@@ -23,7 +23,7 @@ from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dtrtri
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 from scipy.special import gammaln, multigammaln
 
 from scoremix.arrays import Floats
@@ -40,6 +40,8 @@ CATEGORY = 0.1  # Standard deviation of a category in a search, as a share of th
 
 # Matrices of so many numbers are large: they are taken one after the other, and by their factors, not eigenvalues.
 LARGE = 64**2
+FEW = 3  # So many, the heaviest, tell about where the evidence is largest.
+SELDOM = 4  # How much their common shape counts for is found anew at every fourth update: it hardly changes.
 
 # What is added to the diagonal of the common shape, relative to it: more where that is not enough.
 SINGULAR = (1e-9, 1e-6, 1e-3)
@@ -117,7 +119,7 @@ class EmpiricalBayesShapePrior:
     kind: str
     n_features: int
     ghosts: PseudoObservations | None = None
-    _likely: list[int] = field(default_factory=list, compare=False)  # where the evidence was largest, in `ROWS`
+    _likely: list[int] = field(default_factory=list, compare=False)  # in `ROWS`, by update
 
     def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
         """Masses (k,) and second moments about the means with the prior added; O(k d^3) for full covariances."""
@@ -163,8 +165,11 @@ class EmpiricalBayesShapePrior:
         """How many rows the common shape counts for, volumes (k,), and the common shape."""
         if second[0].size >= LARGE and not TYPES[self.kind].is_diagonal:
             shape, volume = _shape_and_volumes(second, mass)
-            self._likely[:] = [_most_probable(mass, volume, second, shape, self._likely)]
-            return float(ROWS[self._likely[0]]), volume, shape
+            if len(self._likely) % SELDOM == 0:
+                self._likely.append(_most_probable(mass, volume, second, shape, self._likely[-1:]))
+            else:
+                self._likely.append(self._likely[-1])
+            return float(ROWS[self._likely[-1]]), volume, shape
         shape, volume, relative = _common_shape(self.kind, second / _per_row(mass, second), mass)
         if self.n_features == 1:
             return 0.0, volume, shape
@@ -199,27 +204,30 @@ def _shape_and_volumes(second: Floats, mass: Floats) -> tuple[Floats, Floats]:
     """The common shape of large matrices, and volumes (k,), as `_common_shape` finds them."""
     shape, flat = second.sum(axis=0), second.reshape(len(second), -1)
     for _ in range(3):
-        used, inverse = shape, _inverse_factor(shape)
-        volume = _positive(flat @ (inverse.T @ inverse).ravel() / (mass * len(shape)))
+        used = shape
+        inverse = dpotri(_lower_factor(shape).T, lower=0)[0]  # the upper half; below it is the factor's nothing
+        inverse *= 2 - np.eye(len(shape))
+        volume = _positive(flat @ inverse.ravel() / (mass * len(shape)))
         shape = ((1 / volume) @ flat).reshape(shape.shape) / mass.sum()
     return used, volume
 
 
 def _most_probable(mass: Floats, volume: Floats, second: Floats, shape: Floats, last: list[int]) -> int:
-    """Where in `ROWS` the evidence of large matrices is largest: uphill, from where it was.
+    """Where in `ROWS` the evidence of large matrices is largest: uphill, from where it was, or it is for some of them.
 
     With determinants instead of eigenvalues it is exact at every number that is tried, and few are.
     """
-    d, known = len(shape), dict[int, float]()
+    d, known = len(shape), dict[tuple[int, bool], float]()
+    few = np.argsort(-mass, kind="stable")[:FEW]
     base = 2 * float(np.log(np.diagonal(_lower_factor(shape))).sum())
 
     def evidence(at: int) -> float:
-        if at not in known:
-            prior = ROWS[at]
-            pulled = (prior * v * shape + one for v, one in zip(volume, second, strict=True))
-            spread = np.array([_log_det(one) for one in pulled]) - base
-            known[at] = float(np.sum(_wishart(mass, np.array(prior), np.log(prior * volume), spread, d)))
-        return known[at]
+        if (at, step == 1) not in known:
+            prior, some = ROWS[at], np.arange(len(mass)) if step == 1 else few
+            spread = np.array([_log_det(prior * volume[k] * shape + second[k]) for k in some]) - base
+            each = _wishart(mass[some], np.array(prior), np.log(prior * volume[some]), spread, d)
+            known[at, step == 1] = float(np.sum(each))
+        return known[at, step == 1]
 
     start, step = (last[0], 1) if last else (len(ROWS) // 2, 4)
     while step:
@@ -307,11 +315,10 @@ def width_of_categories(x: Floats) -> Floats | None:
 def _steps(x: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Numbers of values, and smallest gaps between them, of the columns that have each twice on average; else 0."""
     number, steps = np.zeros(x.shape[1], dtype=np.intp), np.zeros(x.shape[1])
-    some = x[: 8 * isqrt(len(x))]
-    for j, column in enumerate(x.T):
-        if len(np.unique(some[:, j])) == len(some):
-            continue  # of n / 2 values one would be there again, but for a chance of e^-64
-        values = np.unique(column)
+    some = np.sort(x[: 8 * isqrt(len(x))].T, axis=1)
+    # Of n / 2 values one would be among some rows twice, but for a chance of e^-64.
+    for j in np.flatnonzero((some[:, 1:] == some[:, :-1]).any(axis=1)):
+        values, column = np.unique(x[:, j]), x[:, j]
         if 2 <= len(values) <= len(column) / 2:
             number[j], steps[j] = len(values), np.min(np.diff(values))
     return number, steps

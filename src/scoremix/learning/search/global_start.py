@@ -31,7 +31,7 @@ from scoremix.learning.em.shrinkage import (
 )
 from scoremix.learning.search.moves import Settled, SplitMergeOffers, SplitMergeSearch
 from scoremix.learning.search.projection import lifted, means_of_shares, n_directions, projected
-from scoremix.models.covariance.interface import least_variance, pivots_of
+from scoremix.models.covariance.interface import is_thin, mean_variances, pivots_of
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.covariance.types import TYPES, n_free
 from scoremix.models.mixture import Mixture
@@ -88,8 +88,10 @@ def find_global_start(
         shares = np.asarray(found.evaluate(low.x)[1])
         means = means_of_shares(everything, shares)
         search = make_search(everything, means, kind)
-        state = search.improved(lifted(search, shares, means, kind), LAST_ROUNDS, LAST_FAILURES)
-        return coordinates.outside(_settled(search, state, everything, plain)).sorted()
+        state = search.improved(lifted(search, shares, means, kind), LAST_ROUNDS, LAST_FAILURES, POLISH)
+        is_settled = state.n_moves == 0 and not plain
+        mixture = state.mixture if is_settled else _settled(search, state, everything, plain)
+        return coordinates.outside(mixture).sorted()
     if noise:
         centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng), rng, 5)
         search = make_search(rows, centers, kind)
@@ -109,7 +111,7 @@ def _settled(search: SplitMergeSearch, state: Settled, everything: InMemorySampl
     """EM on all rows in the end."""
     if plain:
         # Without a prior all that a component has in a direction of no width is the rounding of its moments.
-        search = search if least_variance(state.unshrunk) > RESOLVED else replace(search, rows=everything)
+        search = replace(search, rows=everything) if is_thin(state.unshrunk, RESOLVED) else search
         return search.plain(state.mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
     return search.em(state.mixture, POLISH, POLISH_TOLERANCE)
 
@@ -163,8 +165,8 @@ def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     coordinates = IndependentColumns.of(rows, kind)
     rows, local = coordinates.rows(rows), coordinates.inside(mixture)
     d = local.n_features
-    variances = np.trace(local.covariances, axis1=1, axis2=2) / d
-    rows = rows.single() if least_variance(local.covariance) > RESOLUTION else rows
+    variances = mean_variances(local.covariance, local.n_components, d)
+    rows = rows if is_thin(local.covariance, RESOLUTION) else rows.single()
     blur, typical = width_of_categories(rows.x), float(np.median(variances))
     ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x), blur)
     search = SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))

@@ -101,13 +101,13 @@ def rough_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     mixture, rows = posterior.mixture, posterior.rows
     weights = mixture.weights / mixture.weights.sum()
     origin = weights @ mixture.means
-    values = mixture.covariance.values
-    common = values if mixture.covariance.is_shared else np.tensordot(weights, values, axes=1)
-    apart = np.linalg.svd((mixture.means - origin).T, full_matrices=False)[0][:, : mixture.n_components - 1]
+    covariance, k = mixture.covariance, mixture.n_components
+    apart = np.linalg.svd((mixture.means - origin).T, full_matrices=False)[0][:, : k - 1]
+    common = covariance.values if covariance.is_shared else np.tensordot(weights, covariance.values, axes=1)
     basis = np.linalg.qr(solve(common, apart, assume_a="pos"))[0]
+    seen = covariance.with_values(basis.T @ covariance.values @ basis)
     x = product(rows.x - like(origin, rows.x), like(basis, rows.x))
-    seen = basis.T @ values @ basis
-    few = Mixture(mixture.weights, product(mixture.means - origin, basis), mixture.covariance.with_values(seen))
+    few = Mixture(mixture.weights, product(mixture.means - origin, basis), seen)
     return np.maximum(exact_costs(InMemorySamples(x, rows.weight).posterior(few), i, j), 0.0)
 
 

@@ -52,8 +52,35 @@ class Splits:
 
     gain: Floats
     held_out: Floats | None
-    first: Mixture
-    second: Mixture
+    first: Parts
+    second: Parts
+
+
+class Parts:
+    """One of the two of every component; its matrices are made when it is taken."""
+
+    def __init__(self, parent: Mixture) -> None:
+        self._parent, self.weights = parent, parent.weights / 2
+        self._found: dict[int, tuple[_View, Mixture, int]] = {}
+
+    def put(self, where: Ints, view: _View, part: Mixture, which: Ints) -> None:
+        """Of some components: some of the parts that a view has found."""
+        self.weights[where] = part.weights[which]
+        self._found.update({int(j): (view, part, int(one)) for j, one in zip(where, which, strict=True)})
+
+    def take(self, components: Ints) -> Mixture:
+        """Those of some components."""
+        covariance, parts = self._parent.covariance, [self._one(int(j)) for j in components]
+        if not covariance.is_shared and parts:
+            covariance = covariance.with_values(np.concatenate([part.covariance.values for part in parts]))
+        means = [part.means for part in parts]
+        return Mixture(self.weights[components], np.concatenate(means) if parts else self._parent.means[:0], covariance)
+
+    def _one(self, component: int) -> Mixture:
+        if component not in self._found:
+            return self._parent.take(np.array([component]))
+        view, part, which = self._found[component]
+        return view.outside(part, np.array([which]))
 
 
 @dataclass(frozen=True)
@@ -82,21 +109,21 @@ def split_gains(posterior: Posterior, prior: FixedShapePrior, reg: float, fold: 
     starts = np.searchsorted(component, np.arange(k + 1))
     sizes = np.diff(starts)
     gain, judged = np.zeros(k), np.full(k, -np.inf)
-    first, second = _Collected(mixture), _Collected(mixture)
+    first, second = Parts(mixture), Parts(mixture)
     for batch in ragged_batches(starts[:-1], np.where(sizes > FEWEST, sizes, 0), mixture.n_features):
         group = _group(posterior, batch, row[batch.index])
         view = _view(group, group.weight, prior, reg)
         for number, direction in enumerate(view.directions):
             pair = _two(view.group, direction, group.weight, view.prior, view.reg)
             rise = np.asarray(np.sum(group.weight * _log_rise(group, pair.log_ratio), axis=1, dtype=np.float64))
-            value: Floats = rise if fold is None else _held_out(group, number, fold[row[batch.index]], prior, reg)
+            value: Floats = rise if fold is None else _held_out(group, view, number, fold[row[batch.index]])
             better = np.flatnonzero(value > judged[batch.items])
             where = batch.items[better]
             gain[where], judged[where] = rise[better], value[better]
-            first.put(where, view.outside(pair.first, better))
-            second.put(where, view.outside(pair.second, better))
+            first.put(where, view, pair.first, better)
+            second.put(where, view, pair.second, better)
     judged = np.where(np.isfinite(judged), judged, 0.0) / rows.total
-    return Splits(gain / rows.total, None if fold is None else judged, first.mixture(), second.mixture())
+    return Splits(gain / rows.total, None if fold is None else judged, first, second)
 
 
 def _group(posterior: Posterior, batch: Batch, at: Ints) -> _Group:
@@ -112,36 +139,17 @@ def _group(posterior: Posterior, batch: Batch, at: Ints) -> _Group:
     )
 
 
-class _Collected:
-    """Components that come in groups, put in the places of their parents."""
-
-    def __init__(self, parent: Mixture) -> None:
-        self._covariance = parent.covariance
-        self._weights, self._means = parent.weights / 2, parent.means.copy()
-        self._values = parent.covariance.values.copy()
-
-    def put(self, where: Ints, part: Mixture) -> None:
-        self._weights[where], self._means[where] = part.weights, part.means
-        if not self._covariance.is_shared:
-            self._values[where] = part.covariance.values
-
-    def mixture(self) -> Mixture:
-        return Mixture(self._weights, self._means, self._covariance.with_values(self._values))
-
-
 def _log_rise(group: _Group, log_ratio: Floats) -> Floats:
     """Change of the log density of every row when the component is replaced."""
     ratio = np.exp(np.clip(log_ratio, -LARGEST, LARGEST))
     return np.log(np.maximum(1 - group.share + group.share * ratio, LEAST))
 
 
-def _held_out(group: _Group, number: int, fold: Floats, prior: FixedShapePrior, reg: float) -> Floats:
+def _held_out(group: _Group, view: _View, number: int, fold: Floats) -> Floats:
     """Gain over one component, both fitted on one half of the rows and evaluated at the other."""
-    total = np.zeros(len(group.weight))
+    total, seen = np.zeros(len(group.weight)), view.group
     for half in (0, 1):
         inside = group.weight * (fold == half)
-        view = _view(group, inside, prior, reg)
-        seen = view.group
         pair = _two(seen, view.directions[number], inside, view.prior, view.reg)
         whole = _sums(seen, seen.share * inside)
         log_one = _fitted(seen, whole, whole.mass, view.prior, view.reg)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -193,15 +194,26 @@ class Full:
         typical = self.values[typical_component(self.log_det(*factor.shape[:2]))]
         # The largest eigenvalue, by the norm of the square, times the trace of an inverse bounds that of the product.
         largest = np.sqrt(np.linalg.norm(typical @ typical))
-        return bool(np.all(np.linalg.norm(factor, axis=(1, 2)) ** 2 * largest < 1 / ratio))
+        return bool(np.all(np.einsum("kij,kij->k", factor, factor) * largest < 1 / ratio))
 
     def take(self, components: NDArray[np.intp]) -> Full:
         """Some matrices."""
-        return Full(self.values[components])
+        if np.array_equal(components, np.arange(len(self.values))):
+            return self
+        return self._with(self.values[components], lambda: self._factor[components])
+
+    def _with(self, values: Floats, factor: Callable[[], Floats]) -> Full:
+        """Other matrices, whose factors follow from those of these where these are known."""
+        other = Full(values)
+        if "_factor" in vars(self):
+            vars(other)["_factor"] = factor()
+        return other
 
     def scaled(self, scale: Floats) -> Full:
         """Rows and columns."""
-        return Full(self.values * np.outer(scale, scale))
+        if len(scale) < WIDE:
+            return Full(self.values * np.outer(scale, scale))
+        return self._with(self.values * np.outer(scale, scale), lambda: self._factor / scale[:, None])
 
     def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Full:
         """Within plus between."""
@@ -223,9 +235,8 @@ class Full:
             cross = first[:, :, None] * shift[:, None, :]
             return np.asarray(second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2))
         moved = second.copy()
-        for one, *vectors in zip(moved, first, left, shift, strict=True):
-            one -= np.outer(vectors[0], vectors[2])
-            one -= np.outer(vectors[2], vectors[1])
+        for one, before, after, by in zip(moved, first, left, shift, strict=True):
+            one -= np.stack([before, by], axis=1) @ np.stack([by, after])
         return moved
 
     def second_of(self, weights: Floats) -> Floats:

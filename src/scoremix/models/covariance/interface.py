@@ -178,6 +178,15 @@ def least_variance(covariance: Covariance) -> float:
     return float(np.min(values if covariance.is_diagonal else np.linalg.eigvalsh(values)))
 
 
+def is_thin(covariance: Covariance, variance: float) -> bool:
+    """Whether a component has a smaller variance than this in some direction."""
+    values = covariance.values
+    if covariance.is_diagonal or values.shape[-1] < WIDE:
+        return least_variance(covariance) < variance
+    matrices = values.reshape(-1, *values.shape[-2:])
+    return any(np.isnan(pivots_of(one[None] - variance * np.eye(len(one)))).any() for one in matrices)
+
+
 def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     """Which covariances are positive definite beyond rounding: shape (k,), or (1,) of tied ones.
 
@@ -234,6 +243,14 @@ def by_column(covariance: Covariance, values: Floats, n_components: int, n_featu
     """Values of covariances without correlations, such as variances, as (k, d)."""
     whole = values if covariance.is_shared else values.reshape(n_components, -1)
     return np.broadcast_to(whole, (n_components, n_features))
+
+
+def mean_variances(covariance: Covariance, n_components: int, n_features: int) -> Floats:
+    """Mean variance of a column of every component, shape (k,)."""
+    values = covariance.values
+    if not covariance.is_diagonal:
+        values = np.diagonal(values, axis1=-2, axis2=-1)
+    return np.asarray(by_column(covariance, values, n_components, n_features).sum(axis=1) / n_features)
 
 
 def typical_component(log_det: Floats) -> int:
