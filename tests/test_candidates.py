@@ -42,6 +42,10 @@ def jumps(mixture, x, source):
     yield Mixture(weights, np.where(np.arange(K)[:, None] == 2, 1e4, means), Full(values))  # and is back, far away
     yield Mixture(weights, np.where(np.arange(K)[:, None] == 2, x[:1], means), Full(values))  # and on a row
     yield updated
+    some = updated.take(np.array([4, 1, 5, 2]))
+    yield Mixture(some.weights / some.weights.sum(), some.means, some.covariance)  # some are left out
+    yield Mixture(some.weights / some.weights.sum(), some.means + 0.1, some.covariance)
+    yield mixture  # and others are new
 
 
 @pytest.mark.parametrize("precision", [np.float64, np.float32])
@@ -58,6 +62,9 @@ def test_sums_are_those_of_all_pairs(always, precision, weighted, far):
     for present in jumps(mixture, x, ArraySource(x, weight)):
         ours, whole = step(source, present), dense_pass(source, joint_of(present))
         assert ours.log_likelihood == pytest.approx(whole.log_likelihood, rel=tolerance)
+        log_density, shares = step.evaluate(source, present)
+        np.testing.assert_allclose(log_density, present.log_density(x.astype(precision)), rtol=tolerance)
+        np.testing.assert_allclose(shares.sum(axis=1), 1.0, atol=10 * tolerance)
         for a, b in ((ours.mass, whole.mass), (ours.first, whole.first), (ours.second, whole.second)):
             np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max(), rtol=0)
 

@@ -1,6 +1,6 @@
 """The E-step of components with matrices of their own, one component after the other.
 
-A `Look` is at pairs of rows and components: all of them (`dense_pass`), or those that matter (`candidates`). From the
+Pairs of rows and components are looked at: all of them (`dense_pass`), or those that matter (`candidates`). From the
 logarithms there follow the densities of the rows, the shares, and the sums.
 """
 
@@ -10,54 +10,59 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoremix.arrays import Array, namespace
+from scoremix.arrays import Array, Floats, namespace
 from scoremix.learning.em.expected import ComponentSums, ExpectedMoments
-from scoremix.models.by_component import CUT, ComponentJoint, Pairs, Rows
+from scoremix.models.by_component import CUT, ComponentJoint, Pairs
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
 CHUNK_NUMBERS, MIN_CHUNK, MAX_CHUNK = 2**21, 1024, 16384  # Numbers and rows of a chunk.
 
 
-@dataclass
-class Look:
-    """Pairs of rows x (n, d) and components that were looked at."""
+@dataclass(frozen=True)
+class Posterior:
+    """What pairs that were looked at say about rows x (n, d).
+
+    relative: shares, not yet divided by their total (n,); log_density (n,).
+    """
 
     x: Array
-    pairs: Pairs
+    relative: Pairs
+    total: Array
+    log_density: Array
 
-    def log_density(self) -> Array:
-        """Log density of the rows (n,): of what was looked at."""
-        xp = namespace(self.x)
-        top = xp.full((self.x.shape[0],), -xp.inf, dtype=self.x.dtype, device=self.x.device)
-        for _, rows, logs in self.pairs:
+    @classmethod
+    def of(cls, x: Array, pairs: Pairs) -> Posterior:
+        """From the logarithms of the joint densities."""
+        xp = namespace(x)
+        top = xp.full((x.shape[0],), -xp.inf, dtype=x.dtype, device=x.device)
+        for _, rows, logs in pairs:
             top[rows] = xp.maximum(top[rows], logs)
-        base, total = xp.where(xp.isfinite(top), top, xp.zeros_like(top)), xp.zeros_like(top)
-        for _, rows, logs in self.pairs:
-            total[rows] += xp.exp(logs - base[rows])
+        base, total, relative = xp.where(xp.isfinite(top), top, xp.zeros_like(top)), xp.zeros_like(top), []
+        for k, rows, logs in pairs:
+            relative.append((k, rows, xp.exp(logs - base[rows])))
+            total[rows] += relative[-1][2]
         with np.errstate(divide="ignore"):  # no component anywhere near
-            return base + xp.log(total)
+            return cls(x, relative, total, base + xp.log(total))
 
-    def sums(self, joint: ComponentJoint, weight: Array | None, log_density: Array) -> ComponentSums:
-        """The statistic of the rows, weights (n,) or none."""
-        xp, w = namespace(self.x), weight
+    def shares(self, by: Array) -> Pairs:
+        """The shares of the pairs times numbers (n,)."""
+        scale = by / self.total
+        return [(k, rows, relative * scale[rows]) for k, rows, relative in self.relative]
 
-        def share(rows: Rows, logs: Array) -> Array:
-            alone = xp.exp(logs - log_density[rows])
-            return alone if w is None else alone * w[rows]
-
-        least = float(np.exp(-CUT)) * (1.0 if w is None else float(xp.max(w)))
-        members = ((k, rows, share(rows, logs)) for k, rows, logs in self.pairs)
-        sums = ComponentSums.of(joint.means, self.x, members, least)
-        sums.weight = float(self.x.shape[0]) if w is None else float(xp.sum(w))
-        sums.log_likelihood = float(xp.sum(log_density if w is None else log_density * w, dtype=xp.float64))
+    def sums(self, means: Floats, weight: Array | None) -> ComponentSums:
+        """The statistic of the rows, weights (n,) or none, about means (k, d)."""
+        xp, log_density = namespace(self.x), self.log_density
+        w = xp.ones_like(self.total) if weight is None else weight
+        sums = ComponentSums.of(means, self.x, self.shares(w), float(np.exp(-CUT)) * float(xp.max(w)))
+        sums.weight = float(xp.sum(w, dtype=xp.float64)) if weight is None else float(xp.sum(w))
+        sums.log_likelihood = float(xp.sum(log_density if weight is None else log_density * w, dtype=xp.float64))
         return sums
 
 
 def sums_of_all(joint: ComponentJoint, x: Array, weight: Array | None) -> ComponentSums:
     """E-step of the rows x (n, d), weights (n,) or none: all pairs, but for those that surely do not matter."""
-    look = Look(x, joint.near(x)[0])
-    return look.sums(joint, weight, look.log_density())
+    return Posterior.of(x, joint.near(x)[0]).sums(joint.means, weight)
 
 
 def dense_pass(source: Source, joint: ComponentJoint, n_threads: int | None = None) -> ExpectedMoments:

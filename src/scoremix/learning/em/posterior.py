@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
+from scoremix.learning.em.candidates import CandidatePass
 from scoremix.learning.em.em import e_step
 from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import Covariance
@@ -50,6 +51,11 @@ class InMemorySamples:
         """The rows for a learner."""
         return ArraySource(self.x, None if np.ptp(self.weight) == 0 else self.weight)
 
+    @cached_property
+    def step(self) -> CandidatePass:
+        """E-steps on the rows: what one mixture showed of them helps with the next, which is alike."""
+        return CandidatePass(e_step)
+
     def single(self) -> InMemorySamples:
         """The same rows in single precision."""
         return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
@@ -70,7 +76,7 @@ class InMemorySamples:
 
     def posterior(self, mixture: Mixture) -> Posterior:
         """Evaluate a mixture at all rows."""
-        log_density, shares = mixture.evaluate(self.x)
+        log_density, shares = self.step.evaluate(self.source, mixture) or mixture.evaluate(self.x)
         return Posterior(self, mixture, log_density, np.asarray(shares))
 
 
@@ -94,7 +100,7 @@ class Posterior:
     @cached_property
     def expected(self) -> ExpectedMoments:
         """Moments of the components."""
-        return e_step(self.rows.source, self.mixture, 1)
+        return self.rows.step(self.rows.source, self.mixture, 1)
 
     @property
     def unshrunk(self) -> Covariance:

@@ -219,12 +219,13 @@ def _most_probable(mass: Floats, volume: Floats, second: Floats, shape: Floats, 
     """
     d, known = len(shape), dict[tuple[int, bool], float]()
     few = np.argsort(-mass, kind="stable")[:FEW]
-    base = 2 * float(np.log(np.diagonal(_lower_factor(shape))).sum())
+    lower = _lower_factor(shape)
+    base, sound = 2 * float(np.log(np.diagonal(lower)).sum()), lower @ lower.T
 
     def evidence(at: int) -> float:
         if (at, step == 1) not in known:
             prior, some = ROWS[at], np.arange(len(mass)) if step == 1 else few
-            spread = np.array([_log_det(prior * volume[k] * shape + second[k]) for k in some]) - base
+            spread = np.array([_log_det(prior * volume[k] * sound + second[k]) for k in some]) - base
             each = _wishart(mass[some], np.array(prior), np.log(prior * volume[some]), spread, d)
             known[at, step == 1] = float(np.sum(each))
         return known[at, step == 1]

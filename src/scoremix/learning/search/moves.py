@@ -46,17 +46,21 @@ class SplitMergeSearch:
 
     def em(self, mixture: Mixture, passes: int, tol: float = 0.0) -> Mixture:
         """At most so many passes; none where they leave no component a width, which a search goes on without."""
-        source, prior = self.rows.source, self.prior
+        source, prior, step = self.rows.source, self.prior, self.rows.step
         try:
-            return run_em(source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=prior, n_threads=1).mixture
+            return run_em(
+                source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=prior, n_threads=1, step=step
+            ).mixture
         except CollapsedError:
             return mixture
 
     def plain(self, mixture: Mixture, passes: int, tol: float) -> Mixture:
         """At most so many passes without the prior, accelerated; none likewise."""
-        source, acceleration = self.rows.source, Squarem()
+        source, acceleration, step = self.rows.source, Squarem(), self.rows.step
         try:
-            return run_em(source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=acceleration).mixture
+            return run_em(
+                source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=acceleration, step=step
+            ).mixture
         except CollapsedError:
             return mixture
 
