@@ -77,13 +77,17 @@ def test_most_pairs_are_left_out_where_components_are_apart(always):
     assert step.looked < 1.5 / K
 
 
-def test_threads_change_nothing(always):
+def test_threads_and_chunks_change_nothing(always, monkeypatch):
+    monkeypatch.setattr("scoremix.learning.em.by_component.MIN_CHUNK", 100)
+    monkeypatch.setattr("scoremix.learning.em.by_component.MAX_CHUNK", 700)
     mixture, x = scene(n=5000)
     runs = []
     for n_threads in (1, 2):
         step, present = CandidatePass(e_step), mixture
         for _ in range(4):
             expected = step(ArraySource(x), present, n_threads)
+            log_density, _ = step.evaluate(ArraySource(x), present)
+            np.testing.assert_allclose(log_density, present.log_density(x), rtol=1e-9)
             present = m_step(expected, present, 1e-6)
         runs.append(expected)
     assert all(np.array_equal(a, b) for a, b in zip(*(vars(run).values() for run in runs), strict=True))

@@ -42,7 +42,7 @@ from scoremix.models.by_component import (
 from scoremix.models.covariance.full import Full
 from scoremix.models.log_joint import LogJoint, itemsize_of
 from scoremix.models.mixture import Mixture
-from scoremix.samples.reduce import accumulate
+from scoremix.samples.reduce import accumulate, even_chunks
 from scoremix.samples.source import Chunk, Source
 
 Step: TypeAlias = Callable[[Source, Mixture, int | None], ExpectedMoments]  # An E-step.
@@ -198,7 +198,7 @@ class CandidatePass:
         """The way to look at the chunks of a source under the next mixture."""
         joint = joint_of(mixture)
         if self._joint is None:
-            self._rows = chunk_rows(joint)
+            self._rows = even_chunks(source.n_rows, chunk_rows(joint))[1]
             together, change = mixture.joint(itemsize_of(next(iter(source.chunks(1))).x)), None
         else:
             together, change = None, Change.between(self._joint, joint)
