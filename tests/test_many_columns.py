@@ -132,10 +132,13 @@ def test_the_cheapest_merge_costs_what_it_costs(kind):
         np.testing.assert_allclose(merges.rough_costs(state, i, j), exact, rtol=1e-6)
 
 
-def test_evidence_by_determinants_is_that_by_eigenvalues(monkeypatch):
+@pytest.mark.parametrize("flat", [False, True])
+def test_evidence_by_determinants_is_that_by_eigenvalues(monkeypatch, flat):
     rng = np.random.default_rng(4)
     d, mass = 12, np.array([30.0, 60.0, 200.0, 90.0])
     second = np.array([np.cov(rng.standard_normal((d, int(n)))) * n for n in mass])
+    if flat:  # a column that is constant in all components
+        second[:, 3] = second[:, :, 3] = 0.0
     small = EmpiricalBayesShapePrior("full", d)._shapes(mass, second)
     monkeypatch.setattr(shrinkage, "LARGE", 1)
     large = EmpiricalBayesShapePrior("full", d)._shapes(mass, second)
@@ -197,3 +200,9 @@ def test_medians_of_some_rows_see_a_column_that_few_rule():
     # A median absolute deviation of 2,000 rows has a relative standard error of 1.2 sqrt(2 / 2000) < 4 %.
     assert found.scale[7] == pytest.approx(1.0, abs=0.25)
     assert splits.MANY_COLUMNS <= D
+
+
+@pytest.mark.parametrize("kind", ["full", "diag"])
+def test_one_cluster_in_many_columns_stays_one(kind):
+    x = clusters(k=1, n=300)[0]
+    assert GaussianMixture("auto", covariance_type=kind, random_state=0).fit(x).n_components_ == 1

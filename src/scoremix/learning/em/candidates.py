@@ -52,7 +52,7 @@ Ints: TypeAlias = NDArray[np.intp]
 
 FARTHEST = 1e18  # Standard deviations that are remembered, at most: their squares are numbers of single precision.
 
-# Components, dimensions, and pairs (whose bounds are in memory) for which pairs may be left out.
+# Components and dimensions for which pairs may be left out. Bounds take so much memory, or no more than the samples.
 FEWEST_COMPONENTS, FEWEST_FEATURES, MOST_PAIRS = 4, 16, 2**26
 
 # Nanoseconds that bounds cost per pair, and per d^3 of a component; how many times as many pairs as matter are looked
@@ -283,7 +283,7 @@ def may_leave_out(source: Source, mixture: Mixture) -> bool:
     return (
         is_large
         and isinstance(mixture.covariance, Full)
-        and source.n_rows * k <= MOST_PAIRS
+        and (source.n_rows * k <= MOST_PAIRS or k <= d)
         and isinstance(next(iter(source.chunks(1))).x, np.ndarray)
     )
 

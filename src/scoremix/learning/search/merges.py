@@ -76,7 +76,8 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     O(q n d^2) with q pairs per component. In many columns the pairs that cost least where the means differ are looked
     at first, and those that cost more there than the cheapest of them in all are not: see `rough_costs`.
     """
-    if posterior.mixture.n_features < MANY_COLUMNS or posterior.mixture.covariance.is_diagonal or len(i) <= SURELY:
+    k, d = posterior.mixture.means.shape
+    if d < max(MANY_COLUMNS, 2 * k) or posterior.mixture.covariance.is_diagonal or len(i) <= SURELY:
         return exact_costs(posterior, i, j)
     rough = rough_costs(posterior, i, j)
     costs, is_exact = rough.copy(), np.zeros(len(i), dtype=bool)

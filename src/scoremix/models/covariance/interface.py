@@ -203,8 +203,12 @@ def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
 def pivots_of(matrices: Floats) -> Floats:
     """Diagonals of the Cholesky factors of symmetric matrices (k, d, d), shape (k, d); NaN where one has none."""
     if matrices.shape[-1] >= WIDE:
-        factors = (dpotrf(matrix.T, lower=1, clean=0) for matrix in matrices)
-        return np.array([np.full(len(lower), np.nan) if bad else np.diagonal(lower) for lower, bad in factors])
+        pivots = np.full(matrices.shape[:2], np.nan)
+        for pivot, matrix in zip(pivots, matrices, strict=True):
+            lower, is_singular = dpotrf(matrix.T, lower=1, clean=0)
+            if not is_singular:
+                pivot[:] = np.diagonal(lower)
+        return pivots
     try:
         return np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
