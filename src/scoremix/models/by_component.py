@@ -152,11 +152,14 @@ class ComponentJoint:
 
     def gradient(self, x: Array, responsibilities: Array) -> Array:
         """Score of the mixture at the rows x (n, d), shape (d, n)."""
-        total: Array = 0.0
+        total = namespace(x).zeros_like(x)
         for k in range(len(self.means)):
-            factor = like(self.factor[k], x)
-            local = (like(self.means[k], x)[None, :] - x) * responsibilities[k, :][:, None]
-            total = total + product(product(local, factor), factor.T)
+            share, factor = responsibilities[k, :], like(self.factor[k], x)
+            rows: Rows = ALL
+            if isinstance(x, np.ndarray) and np.mean(share > 0) < MOST_ASKED:
+                rows = np.flatnonzero(share > 0)
+            local = (like(self.means[k], x)[None, :] - take_rows(x, rows)) * share[rows][:, None]
+            total[rows, :] += product(product(local, factor), factor.T)
         return total.T
 
 

@@ -59,8 +59,9 @@ FEWEST_COMPONENTS, FEWEST_FEATURES, MOST_PAIRS = 4, 16, 2**26
 # at; and how much better this must be.
 BOUND, CHANGE, SLACK, BETTER = 10.0, 0.4, 1.6, 0.9
 
-PROBES = 512  # Rows on which shares are counted, at most, and at least so many times fewer than there are.
-PROBED = 64
+# Rows on which shares are counted, at least and at most, and of how many there are one.
+LEAST_PROBES, PROBES, PROBED = 16, 512, 128
+RARER = 3  # By this the passes between two counts grow.
 
 
 def joint_of(mixture: Mixture) -> ComponentJoint:
@@ -225,8 +226,8 @@ class CandidatePass:
         self._wait -= 1
         if self._wait >= 0 or not may_leave_out(source, mixture):
             return False
-        self._wait, self._pause = self._pause, 2 * self._pause
-        rows = source.draw(min(PROBES, source.n_rows // PROBED), np.random.default_rng(0))
+        self._wait, self._pause = self._pause, RARER * self._pause
+        rows = source.draw(int(np.clip(source.n_rows // PROBED, LEAST_PROBES, PROBES)), np.random.default_rng(0))
         joint = joint_of(mixture)
         pairs = joint.at_all(rows)
         least = Posterior.of(rows, pairs).log_density - CUT
