@@ -13,6 +13,7 @@ import numpy as np
 from scoremix.arrays import Array, Floats, namespace
 from scoremix.learning.em.expected import ComponentSums, ExpectedMoments
 from scoremix.models.by_component import CUT, ComponentJoint, Pairs
+from scoremix.models.log_joint import itemsize_of
 from scoremix.samples.reduce import accumulate
 from scoremix.samples.source import Chunk, Source
 
@@ -54,7 +55,9 @@ class Posterior:
         """The statistic of the rows, weights (n,) or none, about means (k, d)."""
         xp, log_density = namespace(self.x), self.log_density
         w = xp.ones_like(self.total) if weight is None else weight
-        sums = ComponentSums.of(means, self.x, self.shares(w), float(np.exp(-CUT)) * float(xp.max(w)))
+        sums = ComponentSums.of(
+            means, self.x, self.shares(w), float(np.exp(-CUT[itemsize_of(self.x)])) * float(xp.max(w))
+        )
         sums.weight = float(xp.sum(w, dtype=xp.float64)) if weight is None else float(xp.sum(w))
         sums.log_likelihood = float(xp.sum(log_density if weight is None else log_density * w, dtype=xp.float64))
         return sums

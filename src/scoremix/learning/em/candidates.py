@@ -8,9 +8,10 @@ deviations, and moves this bound along as the parameters change. With ``z = U^T 
     |z'| >= |z| / s - |U'^T (m' - m)|,    s^2 the largest eigenvalue of U^T S' U,
 
 for U the old factor of the precision and S' the new covariance. A pair whose bound says that its share is below e^-28
-is left out; all others are looked at, and their bounds are exact again. Nothing above is ever lost: the densities of
-the rows, by which shares are judged, come of the pairs that were looked at, so they are lower bounds themselves; a pair
-which they do not rule out is looked at after all. Elkan's and Hamerly's bounds do this for k-means.
+(e^-20 of rows of single precision) is left out; all others are looked at, and their bounds are exact again. Nothing
+is ever lost: the densities of the rows, by which shares are judged, come of the pairs that were looked at, so they
+are lower bounds themselves; a pair which they do not rule out is looked at after all. Elkan's and Hamerly's bounds do
+this for k-means.
 
 The bounds of a chunk of rows belong to the chunk, so that chunks can be anywhere and in any order.
 """
@@ -230,7 +231,7 @@ class CandidatePass:
         rows = source.draw(int(np.clip(source.n_rows // PROBED, LEAST_PROBES, PROBES)), np.random.default_rng(0))
         joint = joint_of(mixture)
         pairs = joint.at_all(rows)
-        least = Posterior.of(rows, pairs).log_density - CUT
+        least = Posterior.of(rows, pairs).log_density - CUT[itemsize_of(rows)]
         matter = sum(int(np.count_nonzero(logs > least)) for _, _, logs in pairs)
         return _pays(joint, source.n_rows, min(1.0, SLACK * matter / (len(rows) * len(joint.means))))
 
@@ -273,7 +274,7 @@ class CandidatePass:
 
 def _reach(log_density: Array, x: Array) -> NDArray[np.float32]:
     """Half the squared distance, less the constant, beyond which a component says nothing about the rows."""
-    reach = CUT - log_density
+    reach = CUT[itemsize_of(x)] - log_density
     return np.asarray(reach + ROUNDING[itemsize_of(x)] * np.abs(reach), dtype=np.float32)
 
 
