@@ -82,8 +82,10 @@ def test_few_directions_hold_what_tells_clusters_apart():
     centers = np.array([seen[labels == j].mean(axis=0) for j in range(4)])
     nearest = np.argmin(((seen[:, None] - centers) ** 2).sum(axis=2), axis=1)
     assert np.mean(nearest == labels) > 0.99
-    assert n_directions(4, 31) is None
-    assert n_directions(4, 32) == 16
+    assert n_directions(4, 63) is None
+    assert n_directions(4, 64) == 16
+    assert n_directions(40, 91) is None
+    assert n_directions(40, 92) == 46
     assert n_directions(10**6, 10**6) == 64
 
 

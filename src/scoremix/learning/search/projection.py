@@ -16,8 +16,8 @@ from scoremix.learning.em.seeding import mixture_of_shares
 from scoremix.learning.search.moves import SplitMergeSearch
 from scoremix.models.mixture import Mixture
 
-# Directions: six more than components, in these bounds, and at most half as many as columns.
-MORE, FEWEST, MOST = 6, 16, 64
+# Directions: six more than components, in these bounds, and at most half as many as columns, of which there are many.
+MORE, FEWEST, MOST, MANY_COLUMNS = 6, 16, 64, 64
 
 EXTRA, TURNS = 8, 3  # Directions more in the power iterations, and how many of these there are.
 
@@ -25,7 +25,7 @@ EXTRA, TURNS = 8, 3  # Directions more in the power iterations, and how many of 
 def n_directions(n_components: int, n_features: int) -> int | None:
     """How many directions to search in; None where all columns are few enough."""
     q = int(np.clip(n_components + MORE, FEWEST, MOST))
-    return q if 2 * q <= n_features else None
+    return q if n_features >= max(2 * q, MANY_COLUMNS) else None
 
 
 def leading_directions(x: Floats, q: int, rng: np.random.Generator) -> Floats:
