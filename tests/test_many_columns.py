@@ -208,3 +208,11 @@ def test_medians_of_some_rows_see_a_column_that_few_rule():
 def test_one_cluster_in_many_columns_stays_one(kind):
     x = clusters(k=1, n=300)[0]
     assert GaussianMixture("auto", covariance_type=kind, random_state=0).fit(x).n_components_ == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_units_of_many_columns_do_not_matter(kind):
+    x, labels, _, _ = clusters(k=3, n=300, spread=2.0)
+    units = np.ones(D) if kind == "spherical" else np.geomspace(1e-6, 1e6, D)
+    model = GaussianMixture(3, covariance_type=kind, reg_covar=0.0, random_state=0).fit(x * units)
+    assert adjusted_rand_score(labels, model.predict(x * units)) == 1.0

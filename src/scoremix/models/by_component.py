@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve
+from scipy.linalg import cho_factor, cho_solve
 
 from scoremix.arrays import Array, Floats, indices_like, like, namespace, product, squared_lengths
 from scoremix.features import packed_size
@@ -41,6 +41,8 @@ ROUNDING = {8: 1e-6, 4: 1e-4}
 # Marginal distances are asked first from so many dimensions on, in one direction for so many of them; where more than
 # this share of the pairs is left, all are looked at without them.
 LEAST_SCREENED, FEATURES_PER_DIRECTION, MOST_ASKED = 64, 8, 0.7
+
+STIFF = 1e-6  # Added to correlations: directions need not be those of the thinnest combination of columns.
 
 # A triangular matrix is taken in so many blocks of columns, of which each needs the rows above only; more blocks save
 # operations, and make shorter calls.
@@ -140,14 +142,11 @@ class ComponentJoint:
         r = min(k - 1, d // FEATURES_PER_DIRECTION)
         if r < 1 or d < LEAST_SCREENED:
             return None
-        weights = np.where(np.isfinite(self.constant), self.weights, 0.0)
-        common = np.tensordot(weights / weights.sum(), values, axes=1)
-        apart = np.linalg.svd((self.means - weights @ self.means / weights.sum()).T, full_matrices=False)[0][:, :r]
+        weights = self.weights / self.weights.sum()
         try:
-            basis = np.linalg.qr(solve(common, apart, assume_a="pos"))[0]
-            seen = basis.T @ values @ basis
-            there = ComponentJoint(self.weights, (self.means - self.means[0]) @ basis, Full(seen))
-        except np.linalg.LinAlgError:
+            basis = directions_apart(weights, self.means, np.tensordot(weights, values, axes=1), r)
+            there = ComponentJoint(self.weights, (self.means - self.means[0]) @ basis, Full(basis.T @ values @ basis))
+        except (np.linalg.LinAlgError, ValueError):  # no covariance there, or no numbers, which are to show elsewhere
             return None
         return basis, there
 
@@ -162,6 +161,14 @@ class ComponentJoint:
             local = (like(self.means[k], x)[None, :] - take_rows(x, rows)) * share[rows][:, None]
             total[rows, :] += product(product(local, factor), factor.T)
         return total.T
+
+
+def directions_apart(weights: Floats, means: Floats, common: Floats, most: int) -> Floats:
+    """Directions (d, r) in which means (k, d) of weights (k,) differ most, in units of a common covariance (d, d)."""
+    unit = np.sqrt(np.diagonal(common))
+    apart = np.linalg.svd(((means - weights @ means) / unit).T, full_matrices=False)[0][:, :most]
+    correlation = common / np.outer(unit, unit) + STIFF * np.eye(len(common))
+    return np.asarray(np.linalg.qr(cho_solve(cho_factor(correlation, lower=True), apart))[0] / unit[:, None])
 
 
 def take_rows(x: Array, rows: Rows) -> Array:

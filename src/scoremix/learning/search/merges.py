@@ -8,10 +8,10 @@ much, and pairs whose rows a third component explains as well.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve
 
 from scoremix.arrays import Floats, like, product
 from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, ragged_batches
+from scoremix.models.by_component import directions_apart
 from scoremix.models.covariance.interface import LOG_2PI, are_positive
 from scoremix.models.mixture import Mixture, joined
 
@@ -103,9 +103,8 @@ def rough_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     weights = mixture.weights / mixture.weights.sum()
     origin = weights @ mixture.means
     covariance, k = mixture.covariance, mixture.n_components
-    apart = np.linalg.svd((mixture.means - origin).T, full_matrices=False)[0][:, : k - 1]
     common = covariance.values if covariance.is_shared else np.tensordot(weights, covariance.values, axes=1)
-    basis = np.linalg.qr(solve(common, apart, assume_a="pos"))[0]
+    basis = directions_apart(weights, mixture.means, common, k - 1)
     seen = covariance.with_values(basis.T @ covariance.values @ basis)
     x = product(rows.x - like(origin, rows.x), like(basis, rows.x))
     few = Mixture(mixture.weights, product(mixture.means - origin, basis), seen)
