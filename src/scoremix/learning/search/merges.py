@@ -11,7 +11,8 @@ import numpy as np
 
 from scoremix.arrays import Floats, like, product
 from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, ragged_batches
-from scoremix.models.by_component import directions_apart
+from scoremix.models.by_component import ComponentJoint, directions_apart
+from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.interface import LOG_2PI, are_positive
 from scoremix.models.mixture import Mixture, joined
 
@@ -20,6 +21,8 @@ NEAREST, OVERLAPPING = 4, 2
 
 # From so many columns on pairs are looked at so many at a time, the cheapest first.
 MANY_COLUMNS, SURELY = 64, 5
+
+LARGE = 32  # Matrices of so many columns are asked one after the other.
 
 # Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision.
 LEAST, LARGEST = 1e-30, 50.0
@@ -128,6 +131,14 @@ def exact_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     starts = np.searchsorted(owner[order], np.arange(k + 1))
     # Sorted once, what belongs to a pair lies together.
     x, shares, weight, log_density = rows.x[order], shares[order], rows.weight[order], posterior.log_density[order]
+    if isinstance(pairs.covariance, Full) and d >= LARGE:
+        joint, costs = ComponentJoint(pairs.weights, pairs.means, pairs.covariance), np.zeros(len(i))
+        for p, both in enumerate(zip(i, j, strict=True)):
+            at = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in both])
+            ratio = np.exp(np.minimum(joint.log_joint(p, x[at]) - log_density[at], LARGEST))
+            kept = 1 - shares[at, both[0]] - shares[at, both[1]]
+            costs[p] = -np.sum(np.log(np.maximum(kept + ratio, LEAST)) * weight[at], dtype=np.float64)
+        return costs / rows.total
     # Every pair looks at two segments of the sorted rows: those of i, and those of j.
     pair, side = np.tile(np.arange(len(i)), 2), np.concatenate([i, j])
     costs = np.zeros(len(i))

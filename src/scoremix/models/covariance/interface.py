@@ -197,7 +197,13 @@ def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     if covariance.is_diagonal:
         return np.asarray(np.all(values > 0, axis=tuple(range(1, values.ndim))))
     matrices = values.reshape(-1, *values.shape[-2:])
-    return are_beyond_rounding(matrices, pivots_of(matrices))
+    if values.shape[-1] < WIDE:
+        return are_beyond_rounding(matrices, pivots_of(matrices))
+    try:  # the factor is needed afterwards, too
+        factors = covariance.precisions_cholesky().reshape(matrices.shape)
+        return are_beyond_rounding(matrices, 1 / np.diagonal(factors, axis1=1, axis2=2))
+    except np.linalg.LinAlgError:
+        return are_beyond_rounding(matrices, pivots_of(matrices))
 
 
 def pivots_of(matrices: Floats) -> Floats:
