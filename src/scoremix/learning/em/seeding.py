@@ -206,38 +206,20 @@ def _first_step(
     covariance = isotropic(kind, k, d, scale)
     # One frame for "random", whose shares are drawn row by row; frames keep distant centers accurate otherwise.
     joint = LogJoint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
-
     begun = Mixture(np.full(k, 1 / k), centers, covariance)
+    is_by_component = isinstance(covariance, Full) and pays_by_component(k, d)
 
-    def given_to(chunk: Chunk) -> Iterator[tuple[Evaluation, Array, Array | None, float]]:
-        xp = namespace(chunk.x)
-        for part in joint.parts(chunk.x.T):
-            weight = chunk.weight
-            if weight is not None and part.order is not None:
-                weight = xp.take(weight, part.order)
-            given, weight_here = shares(chunk, part), float(part.phi.shape[1])
-            if weight is not None:
-                given, weight_here = given * weight[None, :], float(xp.sum(weight))
-            yield part, given, weight, weight_here
+    def by_component(chunk: Chunk) -> ComponentSums:
+        total = ComponentSums(np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)))
+        for part, given, _, weight_here in _given(joint, shares, chunk):
+            x = take_rows(chunk.x, ALL if part.order is None else to_numpy(part.order))
+            total += ComponentSums.of(centers, x, [(j, ALL, given[j, :]) for j in range(k)])
+            total.weight += weight_here
+        return total
 
-    if isinstance(covariance, Full) and pays_by_component(k, d):
-
-        def by_component(chunk: Chunk) -> ComponentSums:
-            total = ComponentSums(np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)))
-            for part, given, _, weight_here in given_to(chunk):
-                rows = ALL if part.order is None else to_numpy(part.order)
-                x = take_rows(chunk.x, rows)
-                total += ComponentSums.of(centers, x, ((j, ALL, given[j, :]) for j in range(k)))
-                total.weight += weight_here
-            return total
-
-        rows = BLOCK * (-(-MAX_CHUNK // BLOCK))
-        expected = accumulate(by_component, source, chunk_rows=rows, n_threads=n_threads).expected()
-        return m_step(expected, begun, reg, prior)
-
-    def statistic(chunk: Chunk) -> FrameSums:
+    def together(chunk: Chunk) -> FrameSums:
         total = FrameSums({}, {}, 0.0, 0.0)
-        for part, given, weight, weight_here in given_to(chunk):
+        for part, given, weight, weight_here in _given(joint, shares, chunk):
             x = part.phi[1 : d + 1, :]
             if isinstance(covariance, Full) and are_few_and_large(k, d):
                 sums = sums_by_component(given, part.phi[: d + 1, :])
@@ -247,9 +229,27 @@ def _first_step(
             total += FrameSums({part.frame: sums}, common, 0.0, weight_here)
         return total
 
-    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
-    sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
-    return m_step(sums.expected(joint, covariance), begun, reg, prior)
+    numbers = k + d if is_by_component else k + covariance.n_sums(d)
+    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // numbers, MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
+    if is_by_component:
+        expected = accumulate(by_component, source, chunk_rows=rows, n_threads=n_threads).expected()
+    else:
+        expected = accumulate(together, source, chunk_rows=rows, n_threads=n_threads).expected(joint, covariance)
+    return m_step(expected, begun, reg, prior)
+
+
+def _given(
+    joint: LogJoint, shares: Callable[[Chunk, Evaluation], Array], chunk: Chunk
+) -> Iterator[tuple[Evaluation, Array, Array | None, float]]:
+    """The parts of a chunk: responsibilities times weights, (k, n), the weights, if there are any, and their sum."""
+    xp, weight = namespace(chunk.x), chunk.weight
+    for part in joint.parts(chunk.x.T):
+        given, n = shares(chunk, part), float(part.phi.shape[1])
+        if weight is None:
+            yield part, given, None, n
+        else:
+            here = weight if part.order is None else xp.take(weight, part.order)
+            yield part, given * here[None, :], here, float(xp.sum(here))
 
 
 def n_distinct_rows(source: Source, at_most: int) -> int:

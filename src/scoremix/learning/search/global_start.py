@@ -8,6 +8,8 @@
 Or start from noise (`anneal_centers`): all centers at the mean, and data that are first drowned in noise, then less
 and less: what a diffusion model does when it samples. Fresh noise at every level matters, not only the temperature.
 
+In many columns steps 1 to 3 are those of a search in few directions (`scoremix.learning.search.projection`).
+
 The search is made in single precision where that resolves the smallest cell: twice as fast, for decisions that do not
 depend on the seventh digit.
 """
@@ -83,15 +85,7 @@ def find_global_start(
     rows = subsample(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
     few = None if noise else n_directions(n_components, everything.x.shape[1])
     if few is not None:
-        low = projected(everything, few, rng)
-        found = find_global_start(low.source, n_components, kind, rng)
-        shares = np.asarray(found.evaluate(low.x)[1])
-        means = means_of_shares(everything, shares)
-        search = make_search(everything, means, kind)
-        state = search.improved(lifted(search, shares, means, kind), LAST_ROUNDS, LAST_FAILURES, POLISH)
-        is_settled = state.n_moves == 0 and not plain
-        mixture = state.mixture if is_settled else _settled(search, state, everything, plain)
-        return coordinates.outside(mixture).sorted()
+        return coordinates.outside(_found_in_few(everything, few, n_components, kind, rng, plain)).sorted()
     if noise:
         centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng), rng, 5)
         search = make_search(rows, centers, kind)
@@ -105,6 +99,19 @@ def find_global_start(
         search = replace(search, rows=everything.like(search.rows))
     state = search.improved(state.mixture, LAST_ROUNDS, LAST_FAILURES, POLISH, state)
     return coordinates.outside(_settled(search, state, everything, plain)).sorted()
+
+
+def _found_in_few(
+    everything: InMemorySamples, few: int, n_components: int, kind: str, rng: np.random.Generator, plain: bool
+) -> Mixture:
+    """Search in a few directions, then settle and move in all columns."""
+    low = projected(everything, few, rng)
+    found = find_global_start(low.source, n_components, kind, rng)
+    shares = np.asarray(found.evaluate(low.x)[1])
+    means = means_of_shares(everything, shares)
+    search = make_search(everything, means, kind)
+    state = search.improved(lifted(search, shares, means, kind), LAST_ROUNDS, LAST_FAILURES, POLISH)
+    return state.mixture if state.n_moves == 0 and not plain else _settled(search, state, everything, plain)
 
 
 def _settled(search: SplitMergeSearch, state: Settled, everything: InMemorySamples, plain: bool) -> Mixture:
