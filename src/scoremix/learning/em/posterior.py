@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
-from scoremix.learning.em.em import ExpectedMoments, e_step
+from scoremix.learning.em.candidates import CandidatePass
+from scoremix.learning.em.em import e_step
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import Covariance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
@@ -56,6 +58,11 @@ class InMemorySamples:
         """The rows for a learner."""
         return ArraySource(self.x, self.unequal)
 
+    @cached_property
+    def step(self) -> CandidatePass:
+        """E-steps on the rows: what one mixture showed of them helps with the next, which is alike."""
+        return CandidatePass(e_step)
+
     def single(self) -> InMemorySamples:
         """The same rows in single precision, unless one is too far out to be told from its neighbours in it."""
         if np.max(np.abs(self.x)) > FAR_OUT:
@@ -79,7 +86,7 @@ class InMemorySamples:
 
     def posterior(self, mixture: Mixture) -> Posterior:
         """Evaluate a mixture at all rows."""
-        log_density, shares = mixture.evaluate(self.x)
+        log_density, shares = self.step.evaluate(self.source, mixture) or mixture.evaluate(self.x)
         return Posterior(self, mixture, log_density, np.asarray(shares))
 
 
@@ -103,7 +110,7 @@ class Posterior:
     @cached_property
     def expected(self) -> ExpectedMoments:
         """Moments of the components."""
-        return e_step(self.rows.source, self.mixture, 1)
+        return self.rows.step(self.rows.source, self.mixture, 1)
 
     @property
     def unshrunk(self) -> Covariance:

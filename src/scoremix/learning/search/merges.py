@@ -11,7 +11,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from scoremix.arrays import Floats, like, product
-from scoremix.learning.em.posterior import Ints, Posterior, ragged_batches
+from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, ragged_batches
+from scoremix.models.by_component import ComponentJoint, directions_apart
+from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.interface import LOG_2PI
 from scoremix.models.mixture import Mixture, joined
 
@@ -20,6 +22,10 @@ NEAREST, OVERLAPPING = 4, 2
 
 # Responsibilities that overlaps do without, and how many times fewer others there must be for these to be sparse.
 LEAST_SHARE, SPARSE = 1e-12, 10
+# From so many columns on pairs are looked at so many at a time, the cheapest first.
+MANY_COLUMNS, SURELY = 64, 5
+
+LARGE = 32  # Matrices of so many columns are asked one after the other.
 
 # Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision.
 LEAST, LARGEST = 1e-30, 50.0
@@ -83,8 +89,46 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     i, j (p,) -> (p,).
 
     ``-sum_n v_n log(1 - r_ni - r_nj + w_m N_m(x_n) / p(x_n))`` with weights v of the rows, over their sum.
-    O(q n d^2) with q pairs per component.
+    O(q n d^2) with q pairs per component. In many columns the pairs that cost least where the means differ are looked
+    at first, and those that cost more there than the cheapest of them in all are not: see `rough_costs`.
     """
+    k, d = posterior.mixture.means.shape
+    if d < max(MANY_COLUMNS, 2 * k) or posterior.mixture.covariance.is_diagonal or len(i) <= SURELY:
+        return exact_costs(posterior, i, j)
+    rough = rough_costs(posterior, i, j)
+    costs, is_exact = rough.copy(), np.zeros(len(i), dtype=bool)
+    while not is_exact.all():
+        rest = np.flatnonzero(~is_exact)
+        rest = rest[np.argsort(costs[rest], kind="stable")][:SURELY]
+        if is_exact.any():
+            rest = rest[costs[rest] < costs[is_exact].min()]
+        if not len(rest):
+            break
+        costs[rest], is_exact[rest] = exact_costs(posterior, i[rest], j[rest]), True
+        more = costs[is_exact] / np.maximum(rough[is_exact], LEAST)  # that a pair costs in all columns
+        costs[~is_exact] = rough[~is_exact] * max(1.0, float(more.min()))
+    return costs
+
+
+def rough_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """What pairs cost in the directions in which the means differ, in units of the mean covariance.
+
+    Components lose by a merge what tells them apart, and most of that is seen here; with a tied covariance, all.
+    """
+    mixture, rows = posterior.mixture, posterior.rows
+    weights = mixture.weights / mixture.weights.sum()
+    origin = weights @ mixture.means
+    covariance, k = mixture.covariance, mixture.n_components
+    common = covariance.values if covariance.is_shared else np.tensordot(weights, covariance.values, axes=1)
+    basis = directions_apart(weights, mixture.means, common, k - 1)
+    seen = covariance.with_values(basis.T @ covariance.values @ basis)
+    x = product(rows.x - like(origin, rows.x), like(basis, rows.x))
+    few = Mixture(mixture.weights, product(mixture.means - origin, basis), seen)
+    return np.maximum(exact_costs(InMemorySamples(x, rows.weight).posterior(few), i, j), 0.0)
+
+
+def exact_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """The same for every pair, by a look at its rows in all columns."""
     rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
     pairs = merge_moments(mixture, i, j)
     d, k = mixture.n_features, mixture.n_components
@@ -96,6 +140,14 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     starts = np.searchsorted(owner[order], np.arange(k + 1))
     # Sorted once, what belongs to a pair lies together.
     x, shares, weight, log_density = rows.x[order], shares[order], rows.weight[order], posterior.log_density[order]
+    if isinstance(pairs.covariance, Full) and d >= LARGE:
+        joint, costs = ComponentJoint(pairs.weights, pairs.means, pairs.covariance), np.zeros(len(i))
+        for p, both in enumerate(zip(i, j, strict=True)):
+            at = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in both])
+            ratio = np.exp(np.minimum(joint.log_joint(p, x[at]) - log_density[at], LARGEST))
+            kept = 1 - shares[at, both[0]] - shares[at, both[1]]
+            costs[p] = -np.sum(np.log(np.maximum(kept + ratio, LEAST)) * weight[at], dtype=np.float64)
+        return costs / rows.total
     # Every pair looks at two segments of the sorted rows: those of i, and those of j.
     pair, side = np.tile(np.arange(len(i)), 2), np.concatenate([i, j])
     costs = np.zeros(len(i))
