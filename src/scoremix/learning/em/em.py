@@ -184,6 +184,7 @@ def e_step(source: Source, mixture: Mixture, n_threads: int | None = None) -> Ex
     def about_means(chunk: Chunk) -> ExpectedMoments:
         return expected_of(joint, chunk.x.T, chunk.weight)
 
+    rows = min(rows * len(joint.frames), MAX_CHUNK)  # which every chunk is divided among
     return accumulate(about_means, source, chunk_rows=rows, n_threads=n_threads)
 
 
