@@ -34,7 +34,7 @@ from scoremix.evaluation.certificate import Certificate, integrated_losses
 from scoremix.evaluation.estimate import Estimate
 from scoremix.learning.coordinates import as_float64
 from scoremix.learning.gkl.clusters import Clusters
-from scoremix.learning.modes import MODES, Learnt, Wanted
+from scoremix.learning.modes import Learnt, Wanted, learn
 from scoremix.models.ladder import Ladder
 from scoremix.models.mixture import Mixture
 from scoremix.paths import FilePath
@@ -50,19 +50,22 @@ from scoremix.storage import write_model
 class DiffusionMixture(LearntAttributes, BaseEstimator):
     """Learn the score of a mixture of Gaussians with a diffusion model: cells, denoiser, sampler.
 
-    No number of components is asked for. With ``covariance="identity"`` the data are taken to be ``x = mu + noise_scale
-    z``: centers mu of any distribution (points, balls, a manifold) plus isotropic Gaussian noise of known scale [1]_.
-    With "general" they are clusters of any shape [2]_. By default a mixture is learnt first: its score is known in
-    closed form at every noise level, and polynomials add what it misses, where that pays on held-out rows.
+    No number of components is asked for, and no scale. Where that explains them, data are ``x = mu + noise_scale z``:
+    centers mu of any distribution (points, balls, a manifold) plus isotropic Gaussian noise [1]_. Else they are
+    clusters of any shape [2]_. By default a mixture is learnt first: its score is known in closed form at every noise
+    level, and polynomials add what it misses, where that pays on held-out rows.
 
     Parameters
     ----------
-    covariance : {"identity", "general"}, default="identity"
+    covariance : {"auto", "identity", "general"}, default="auto"
         "identity": the noise in the data is isotropic, with standard deviation `noise_scale`. "general": covariances
-        are learnt; units of the columns do not matter, and `noise_scale` is not used.
-    noise_scale : float or "auto", default=1.0
-        Standard deviation of that noise, > 0, in the units of X. "auto" takes the smallest one that is
-        consistent with the local spectrum of the data.
+        are learnt; units of the columns do not matter, and `noise_scale` is not used. "auto": "identity" where a
+        `noise_scale` is given, or atoms of one scale predict held-out samples as well as full covariances do, within
+        two standard errors; else "general". `covariance_` tells which.
+    noise_scale : float or "auto", default="auto"
+        Standard deviation of that noise, > 0, in the units of X. "auto" takes the largest one that the data are
+        consistent with: maximum likelihood for clusters; above the truth where centers are spread out evenly (by a
+        tenth for balls of radius 2), which data cannot tell from more noise.
     degree : int or "auto", default="auto"
         Degree of the polynomials of ``correction_of="nothing"``, at least 1 (constants alone never split the first
         cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss. With "general" and soft gates it
@@ -111,6 +114,8 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     noise_floor_ : float
         0, or the lowest noise level, where the data have no width in some direction and so no score without noise:
         the distribution that is learnt is that of the data with this noise, and lower levels are answered at this one.
+    covariance_ : str
+        "identity" or "general", as it was learnt.
     noise_scale_ : float
         The noise scale that was used; 0 with "general".
     n_cells_ : int
@@ -158,12 +163,12 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     (5, 2)
     """
 
-    _LEARNT = ("ladder_", "noise_scale_", "noise_levels_", "centers_", "weights_", "n_cells_")
+    _LEARNT = ("ladder_", "covariance_", "noise_scale_", "noise_levels_", "centers_", "weights_", "n_cells_")
 
     def __init__(
         self,
-        covariance: str = "identity",
-        noise_scale: float | str = 1.0,
+        covariance: str = "auto",
+        noise_scale: float | str = "auto",
         degree: int | str = "auto",
         gates: str = "soft",
         n_levels: int = 16,
@@ -228,11 +233,11 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         source = informative(X, sample_weight, at_least=2)
         names = getattr(self, "feature_names_in_", None)
-        is_general = self.covariance == "general"
-        moments = moments_of(as_float64(source) if is_general else source, names, needs_width=not is_general)
+        is_identity = self.covariance == "identity"
+        moments = moments_of(source if is_identity else as_float64(source), names, needs_width=is_identity)
         self._is_sealed = False
         self._reach = float(np.max(moments.reach + np.abs(moments.mean - moments.origin)))
-        self._set_fit(MODES[self.covariance, self.correction_of](source, moments, self._wanted(), rng))
+        self._set_fit(learn(self.covariance, self.correction_of, source, moments, self._wanted(), rng))
         self.columns_: Columns | None = None
         self._seal()
         return self
@@ -558,6 +563,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         """Set the fitted attributes, and say so where learning stops at a noise level above 0."""
         self.ladder_, self.denoising_loss_ = learnt.ladder, learnt.denoising_loss
         self.noise_levels_, self.noise_scale_ = learnt.ladder.sigmas, learnt.ladder.frame.noise_scale
+        self.covariance_ = "identity" if self.noise_scale_ else "general"
         self.noise_floor_ = float(self.noise_levels_[-1]) if learnt.is_flat else 0.0
         self._set_clusters(learnt.clusters, learnt.components)
         if learnt.is_flat:

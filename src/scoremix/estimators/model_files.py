@@ -312,6 +312,7 @@ def unpack_ladder(header: dict[str, Any], arrays: Arrays) -> Unpacked:
         "ladder_": Ladder(held["sigmas"], levels, frame),
         "noise_levels_": held["sigmas"],
         "denoising_loss_": held["denoising_loss"],
+        "covariance_": "identity" if frame.noise_scale else "general",
         "noise_scale_": frame.noise_scale,
         "noise_floor_": floor,
         "n_features_in_": frame.n_features,
@@ -322,7 +323,10 @@ def unpack_ladder(header: dict[str, Any], arrays: Arrays) -> Unpacked:
     }
     if (names := _named(held)) is not None:
         fitted["feature_names_in_"] = names
-    return {"correction_of": "nothing"} | held["params"], fitted  # what files from before this parameter hold
+    params = {"correction_of": "nothing"} | held["params"]  # what files from before this parameter hold
+    if params["covariance"] == "general":
+        params["noise_scale"] = "auto"  # a number, in files from before it could be left out
+    return params, fitted
 
 
 def _clusters(read: Read) -> Clusters:

@@ -92,7 +92,7 @@ SIGMA = Number(at_least=1 / LARGEST_SIGMA, at_most=LARGEST_SIGMA, words=(None,))
 COVARIANCE_TYPE = Choice(TYPES)
 
 DIFFUSION_MIXTURE: Mapping[str, Rule] = {
-    "covariance": Choice(("identity", "general")),
+    "covariance": Choice(("auto", "identity", "general")),
     "correction_of": Choice(("mixture", "nothing")),
     "gates": Choice(("soft", "hard")),
     "noise_scale": replace(SIGMA, words=("auto",)),
@@ -150,7 +150,7 @@ def check_diffusion_parameters(params: Mapping[str, Any]) -> None:
     ValueError: Naming the first parameter that is out of range, or would be ignored.
     """
     _check_each(DIFFUSION_MIXTURE, params)
-    if params["covariance"] == "general" and params["noise_scale"] != 1.0:
+    if params["covariance"] == "general" and params["noise_scale"] != "auto":
         raise ValueError(
             f"noise_scale={params['noise_scale']!r} is for covariance='identity': with covariance='general' "
             "covariances are learnt, so leave it out."

@@ -1,10 +1,11 @@
-"""The four ways in which `DiffusionMixture` learns, as functions from samples to what was learnt.
+"""The ways in which `DiffusionMixture` learns, as functions from samples to what was learnt.
 
 ============================================  ====================================================================
 `learn_identity_cells`                        Voronoi or soft cells under known noise, as published (GKL)
 `learn_general_cells`                         likelihood-ratio or soft cells of any shape, as published (CKS)
 `learn_identity_mixture`                      atoms under known noise: nothing is left to correct
 `learn_general_mixture`                       full covariances, corrected where that surely gains
+`learn_chosen`                                one of two of these: as one noise scale explains the samples, or not
 ============================================  ====================================================================
 
 All take a source, its moments, what the user asked for (`Wanted`) and random numbers, and return `Learnt`.
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scoremix.arrays import Floats, to_numpy
+from scoremix.arrays import Floats
 from scoremix.features import Hermite
 from scoremix.learning.cks.candidates import find_candidates
 from scoremix.learning.cks.ladder import cell_components, learn_cell_ladder
@@ -28,8 +29,8 @@ from scoremix.learning.gkl.clusters import Clusters, find_clusters
 from scoremix.learning.gkl.ladder import learn_ladder
 from scoremix.learning.mixtures.levels import find_base_mixture, learn_levels
 from scoremix.learning.mixtures.mean_subspace import rotate_to_means
-from scoremix.learning.mixtures.noise_scale import ROWS, local_noise_scale
-from scoremix.learning.mixtures.npmle import learn_atoms
+from scoremix.learning.mixtures.noise_scale import OneScale, find_one_scale
+from scoremix.learning.mixtures.npmle import finish_atoms, learn_atoms
 from scoremix.learning.moments import Moments
 from scoremix.learning.regression.corrections import FOLDS
 from scoremix.learning.regression.scores import FittedLevel, RegressionSettings
@@ -38,6 +39,8 @@ from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace, leading_subspace
 from scoremix.noise import geometric_levels, paper_levels
 from scoremix.samples.source import Source
+
+FEW_ROWS = 20  # Fewer rows cannot tell one scale of noise from shapes.
 
 # Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels.
 DECADES = 3
@@ -61,11 +64,8 @@ class Wanted:
     folds: int
     report: Report
 
-    def frame(self, source: Source, moments: Moments, rng: np.random.Generator) -> Subspace:
-        """The subspace that the noise in the data does not explain alone, with the scale of that noise."""
-        scale = self.noise_scale
-        if scale is None:
-            scale = local_noise_scale(to_numpy(source.draw(ROWS, rng)).astype(np.float64), rng)
+    def frame(self, moments: Moments, scale: float) -> Subspace:
+        """The subspace that noise of a scale does not explain alone."""
         n = float(moments.effective_rows)
         return leading_subspace(moments.mean, moments.covariance, n, scale, self.rank, moments.origin)
 
@@ -106,10 +106,13 @@ class Learnt:
     is_flat: bool = False
 
 
-def learn_identity_cells(source: Source, moments: Moments, want: Wanted, rng: np.random.Generator) -> Learnt:
-    """Learn piecewise polynomials alone: cells of centers under noise of known scale."""
-    frame = want.frame(source, moments, rng)
-    how, sigmas = want.regression(frame, rng), want.levels(frame, frame.noise_scale)
+def learn_identity_cells(
+    source: Source, moments: Moments, want: Wanted, rng: np.random.Generator, found: OneScale | None = None
+) -> Learnt:
+    """Learn piecewise polynomials alone: cells of centers under noise of a scale that is known, or found."""
+    scale = want.noise_scale or (found or find_one_scale(source, moments, rng)).scale
+    frame = want.frame(moments, scale)
+    how, sigmas = want.regression(frame, rng), want.levels(frame, scale)
     ladder, losses = learn_ladder(source, frame, sigmas, how, rng, want.report(sigmas))
     return Learnt(ladder, losses, find_clusters(source, ladder, want.min_weight, rng), None)
 
@@ -125,14 +128,25 @@ def learn_general_cells(source: Source, moments: Moments, want: Wanted, rng: np.
     return Learnt(ladder, losses, None, cell_components(source, ladder, how.min_weight, rng), found.is_flat)
 
 
-def learn_identity_mixture(source: Source, moments: Moments, want: Wanted, rng: np.random.Generator) -> Learnt:
-    """Learn atoms under noise of known scale, the heaviest first."""
-    frame = want.frame(source, moments, rng)
-    want.levels(frame, frame.noise_scale)  # refuses a noise scale that is not that of the data before long work
-    atoms = learn_atoms(in_subspace(source, frame), frame.noise_scale, rng)
+def learn_identity_mixture(
+    source: Source, moments: Moments, want: Wanted, rng: np.random.Generator, found: OneScale | None = None
+) -> Learnt:
+    """Learn atoms under noise of a scale that is known, or found with them, the heaviest first."""
+    if want.noise_scale is None and found is None:
+        found = find_one_scale(source, moments, rng)
+    scale = want.noise_scale if found is None else found.scale
+    assert scale is not None
+    frame = want.frame(moments, scale)
+    want.levels(frame, scale)  # refuses a noise scale that is not that of the data before long work
+    inside = in_subspace(source, frame)
+    if found is not None and found.explains:
+        found = found.leading(frame.rank)
+        atoms = finish_atoms(inside, found.trials, found.atoms, rng)
+    else:
+        atoms = learn_atoms(inside, scale, rng)
     frame, atoms = rotate_to_means(source, moments, frame, atoms)
     base = BaseMixture(frame, atoms.take(np.argsort(-atoms.weights, kind="stable")), is_flat=False)
-    ladder, losses = _corrected(source, base, frame.noise_scale, want, rng)
+    ladder, losses = _corrected(source, base, scale, want, rng)
     return Learnt(ladder, losses, find_clusters(source, ladder, want.min_weight, rng), None)
 
 
@@ -158,9 +172,31 @@ def _ladder_of(sigmas: Floats, fits: Sequence[FittedLevel[Any]], frame: Subspace
 
 
 # By what is asked for: `covariance` and `correction_of`.
-MODES = {
-    ("identity", "nothing"): learn_identity_cells,
-    ("general", "nothing"): learn_general_cells,
-    ("identity", "mixture"): learn_identity_mixture,
-    ("general", "mixture"): learn_general_mixture,
-}
+IDENTITY = {"nothing": learn_identity_cells, "mixture": learn_identity_mixture}
+GENERAL = {"nothing": learn_general_cells, "mixture": learn_general_mixture}
+
+
+def learn_chosen(
+    source: Source, moments: Moments, want: Wanted, rng: np.random.Generator, *, correction_of: str
+) -> Learnt:
+    """Learn as one scale of noise explains the samples, or as covariances have to be learnt.
+
+    A noise scale that is given says that it does; samples without width in some direction, or hardly any, that it does
+    not.
+    """
+    if want.noise_scale is not None:
+        return IDENTITY[correction_of](source, moments, want, rng)
+    if moments.effective_rows >= FEW_ROWS and not StandardizedColumns.of(moments).is_flat:
+        found = find_one_scale(source, moments, rng)
+        if found.explains:
+            return IDENTITY[correction_of](source, moments, want, rng, found)
+    return GENERAL[correction_of](source, moments, want, rng)
+
+
+def learn(
+    covariance: str, correction_of: str, source: Source, moments: Moments, want: Wanted, rng: np.random.Generator
+) -> Learnt:
+    """Learn in the way that is asked for."""
+    if covariance == "auto":
+        return learn_chosen(source, moments, want, rng, correction_of=correction_of)
+    return (IDENTITY if covariance == "identity" else GENERAL)[correction_of](source, moments, want, rng)

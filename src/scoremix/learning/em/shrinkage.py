@@ -31,7 +31,7 @@ from scoremix.models.covariance.types import TYPES
 
 MOST = 1000.0  # Rows that a common value counts for, at most.
 ROWS = np.geomspace(0.1, MOST, 25)  # Numbers of rows that the common shape may count for.
-ENOUGH_ROWS = 8  # With more rows per parameter of a component the prior changes nothing that matters.
+ENOUGH_ROWS = 20  # With more rows per parameter of a component the prior changes nothing that matters.
 SURE = 2.0  # Nats by which a number of rows may be less probable than the best one, and still be taken for possible.
 ENOUGH = 10.0  # Rows per dimension with which a component needs no ghosts.
 CATEGORIES = 10  # A column of fewer values is not a measurement that was rounded.

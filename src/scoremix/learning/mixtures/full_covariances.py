@@ -11,12 +11,13 @@ Fine
     The search with diagonal covariances, in the columns as they are: many components that share most of their shape.
     It may look in more directions than the other; the densities that are compared are those of all columns.
 
-**The rule.** Rows are few where there are less than `ENOUGH_ROWS` per parameter of the components that the wide search
+**The rule.** Rows are few where there are less than `FEW_ROWS` per parameter of the components that the wide search
 finds. There both searches are cross-validated on `FOLDS` folds, every one from scratch, and the fine one is taken where
 its held-out log likelihood is higher by more than one standard error of the mean difference per row; a first fold that
-speaks clearly (`CLEAR`) is enough. With more rows the common shape changes nothing that matters and the wide search is
-alone, as it is above `MOST_ROWS`, where repeating it costs too much, and below `LEAST_ROWS` per dimension in a training
-set, where no matrix can be judged.
+speaks clearly (`CLEAR`) is enough. The mean is winsorised (`TAIL`): a far row loses a thousand nats under either
+density, by chance more under one of them, and would decide alone. With more rows the common shape changes nothing that
+matters and the wide search is alone, as it is above `MOST_ROWS`, where repeating it costs too much, and below
+`LEAST_ROWS` per dimension in a training set, where no matrix can be judged.
 
 Units of columns do not matter, rotations do: what is diagonal in one basis is not in another. That concerns the search
 only; covariances are full.
@@ -38,11 +39,11 @@ from functools import partial
 
 import numpy as np
 
+from scoremix.arrays import Floats
 from scoremix.learning.coordinates import LeadingDirections
 from scoremix.learning.em.acceleration import Anderson
 from scoremix.learning.em.em import run_em
 from scoremix.learning.em.posterior import InMemorySamples, load_samples, total_weight
-from scoremix.learning.em.shrinkage import ENOUGH_ROWS
 from scoremix.learning.search.component_number import search_component_number
 from scoremix.learning.search.global_start import shared_prior
 from scoremix.models.covariance.full import Full
@@ -58,8 +59,10 @@ TOLERANCE, LEAST_TOLERANCE, PASSES = 0.1, 1e-7, 300
 # Folds, rows up to which searches are repeated on them, and EM passes there.
 FOLDS, MOST_ROWS, FOLD_PASSES = 3, 10_000, 50
 
+FEW_ROWS = 8  # With more rows per parameter of a component the wide search is not in doubt.
 LEAST_ROWS = 2  # Rows per dimension that a training set must have.
 CLEAR = 4.0  # Standard errors with which one fold decides alone.
+TAIL = 0.02  # Share of the rows on either side whose gain counts as that of the last one before.
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def find_full_mixture(
 
     def learn(source: Source, kind: str, passes: int = PASSES) -> FoundMixture:
         directions = wide if kind == WIDE else fine
-        return FoundMixture(_learn(directions.along(source), kind, most, reg, passes, rng), directions, kind)
+        return FoundMixture(
+            learn_full_mixture(directions.along(source), kind, most, reg, passes, rng), directions, kind
+        )
 
     found = learn(rows, WIDE)
     if _is_few(rows, found.mixture, fine):
@@ -92,7 +97,9 @@ def find_full_mixture(
     return found
 
 
-def _learn(rows: Source, kind: str, most: int, reg: float, passes: int, rng: np.random.Generator) -> Mixture:
+def learn_full_mixture(
+    rows: Source, kind: str, most: int, reg: float, passes: int, rng: np.random.Generator
+) -> Mixture:
     """Search with covariances of a kind, then EM with full ones."""
     start, _ = search_component_number(rows, kind, most, rng)
     start = Mixture(start.weights, start.means, Full(np.array(start.covariances)))
@@ -106,7 +113,7 @@ def _is_few(rows: Source, mixture: Mixture, fine: LeadingDirections) -> bool:
     n, d = rows.n_rows, mixture.n_features
     parameters = mixture.n_components * ((d + 1) * (d + 2) // 2)
     can_be_judged = LEAST_ROWS * fine.lead.shape[1] < n * (FOLDS - 1) / FOLDS and n <= MOST_ROWS
-    return d > 1 and can_be_judged and total_weight(rows) < ENOUGH_ROWS * parameters
+    return d > 1 and can_be_judged and total_weight(rows) < FEW_ROWS * parameters
 
 
 def held_out_gain(
@@ -126,9 +133,15 @@ def held_out_gain(
             found = learn(learnt, kind)
             gains[out] += sign * np.asarray(found.directions.embedded(found.mixture).log_density(rows.x[out]))
         judged = fold <= number
-        share = rows.weight[judged] / rows.weight[judged].sum()
-        gain = float(share @ gains[judged])
-        error = float(np.linalg.norm(share * (gains[judged] - gain)))
+        gain, error = typical_gain(gains[judged], rows.weight[judged])
         if abs(gain) > CLEAR * error:
             break
     return gain, error
+
+
+def typical_gain(gains: Floats, weight: Floats) -> tuple[float, float]:
+    """Winsorised mean of the gains of rows, by weight, and its standard error."""
+    gains, weight = gains[weight > 0], weight[weight > 0]
+    gains, share = np.clip(gains, *np.quantile(gains, (TAIL, 1 - TAIL))), weight / weight.sum()
+    gain = float(share @ gains)
+    return gain, float(np.linalg.norm(share * (gains - gain)))

@@ -1,66 +1,119 @@
-"""The noise scale of data that do not tell it: the smallest one consistent with their local spectrum.
+"""The noise scale of data that do not tell it, and whether one scale explains them at all.
 
-Data ``mu + sigma0 z`` look, near any point, at least as wide as sigma0 in every direction. So a crude mixture with full
-covariances (scikit-learn's, its number of components by BIC, on a few thousand rows in the leading directions) is asked
-for its narrowest direction; where there are more directions than that, the bulk of the remaining spectrum is pure noise
-and is asked as well.
+Data ``mu + noise_scale z`` are a mixture of Gaussians of one variance, whatever the distribution of mu. Its atoms are
+learnt with the variance free (`learning.mixtures.npmle`): as few as held-out rows allow, that is with the largest scale
+that the data are consistent with. For clusters this is maximum likelihood. Where mu is spread out (balls, a second
+Gaussian) every smaller scale explains the data as well, and the largest one that n rows do not contradict is above the
+truth: by a tenth for balls of radius 2 and 20,000 rows. Nothing but more rows can tell.
+
+A *contender*, a mixture with full covariances learnt from the same rows, tells whether one scale is enough. Where it
+predicts held-out rows better, by more than `MARGIN` standard errors, components have shapes of their own; the noise is
+then at most as wide as the narrowest of them.
+
+Both are learnt in principal axes. Of more than `MOST_DIRECTIONS` the last are compared as Gaussians without components:
+with variances of their own, or the noise alone.
 """
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 from scoremix.arrays import Floats
+from scoremix.learning.coordinates import MIN_WIDTH, MOST_DIRECTIONS, in_subspace
+from scoremix.learning.em.posterior import InMemorySamples
+from scoremix.learning.mixtures.full_covariances import FOLD_PASSES, WIDE, learn_full_mixture, typical_gain
+from scoremix.learning.mixtures.npmle import (
+    CommonVariance,
+    HeldOutTrials,
+    ScoredMixture,
+    bisect_atoms,
+    double_atoms,
+    join_near_atoms,
+)
+from scoremix.learning.moments import Moments
+from scoremix.models.covariance.interface import LOG_2PI
+from scoremix.models.covariance.spherical import Spherical
+from scoremix.models.mixture import Mixture
+from scoremix.models.subspace import leading_subspace
+from scoremix.samples.source import Source
 
-ROWS = 4000  # Rows the crude mixture is fitted to, at most.
-DIRECTIONS = 6  # Leading directions the crude mixture lives in, at most.
+MARGIN = 2.0  # Standard errors by which shapes must predict better than one scale.
+FLOOR = 1e-3  # The smallest scale, relative to the widest direction.
+
+FIRST_ATOMS = 64  # With so many atoms shapes are asked whether they predict better: more would take time.
+CONTENDER_ROWS, CONTENDER_COMPONENTS = 8000, 50
+HEAVY = 0.05  # Weight of a component that counts among the narrowest.
 
 
-def local_noise_scale(points: Floats, rng: np.random.Generator) -> float:
-    """Estimate the standard deviation of isotropic noise in the data.
+@dataclass(frozen=True)
+class Contender:
+    """A mixture of full covariances: its log density at the rows that judge, and its narrowest standard deviation."""
 
-    points (n, d), a sample of the rows, n >= 2; `ROWS` of them are enough.
+    log_density: Floats
+    narrowest: float
 
-    A covariance estimated from few rows has a smallest eigenvalue that is too small; so has the estimate here (by about
-    ``sqrt(d / rows of the component)``). Too small a noise scale costs samples, too large a one is wrong: the error
-    is on the safe side.
+    def beats(self, atoms: ScoredMixture, trials: HeldOutTrials) -> bool:
+        """Whether it predicts surely better."""
+        gain, error = typical_gain(self.log_density - atoms.log_density, trials.judging.weight)
+        return gain > MARGIN * error
+
+
+@dataclass(frozen=True)
+class OneScale:
+    """Atoms of one variance in principal axes, the scale of the noise, and whether it explains the data."""
+
+    trials: HeldOutTrials
+    atoms: ScoredMixture
+    scale: float
+    explains: bool
+
+    def leading(self, rank: int) -> OneScale:
+        """The same in the leading axes."""
+        training, judging = (
+            InMemorySamples(rows.x[:, :rank], rows.weight) for rows in (self.trials.training, self.trials.judging)
+        )
+        found = self.atoms.mixture
+        mixture = Mixture(found.weights, found.means[:, :rank], Spherical(found.covariance.values, rank))
+        trials = HeldOutTrials(training, judging, replace(self.trials.known, n_features=rank))
+        return replace(self, trials=trials, atoms=ScoredMixture(mixture, mixture.log_density(judging.x)))
+
+
+def find_one_scale(source: Source, moments: Moments, rng: np.random.Generator) -> OneScale:
+    """Learn atoms whose variance is free, and compare them with shapes.
+
+    The cost of `learn_atoms` on at most 20,000 rows, and of a mixture of full covariances on 8,000.
     """
-    n, d = points.shape
-    centered = points - points.mean(axis=0)
-    _, singular, axes = np.linalg.svd(centered, full_matrices=False)
-    widths = singular / np.sqrt(n)
-    largest = float(widths[0])
-    kept = min(DIRECTIONS, len(widths))
-    coordinates = centered @ axes[:kept].T / largest
-    crude = _crude_mixture(coordinates, rng)
-    heavy = crude.weights_ >= min(0.05, crude.weights_.max())
-    scales = [largest * float(np.sqrt(np.linalg.eigvalsh(crude.covariances_[heavy]).min()))]
-    if d > kept and n > d:
-        scales.append(float(np.median(widths[kept:])))
-    return max(min(scales), 1e-3 * largest)
+    n, d = float(moments.effective_rows), source.n_features
+    axes = leading_subspace(moments.mean, moments.covariance, n, 0.0, d, moments.origin)
+    least = FLOOR * float(np.sqrt(axes.variances[0]))
+    trials = HeldOutTrials.of(in_subspace(source, axes), CommonVariance(None, d, least**2), rng)
+    atoms = double_atoms(trials, rng, FIRST_ATOMS)
+    contender = learn_contender(trials, rng)
+    explains = not contender.beats(atoms, trials)
+    if explains:
+        atoms = double_atoms(trials, rng, best=atoms) if atoms.mixture.n_components == FIRST_ATOMS else atoms
+        atoms = join_near_atoms(trials, bisect_atoms(trials, atoms))
+    scale = float(np.sqrt(atoms.variance))
+    return OneScale(trials, atoms, scale if explains else max(least, min(scale, contender.narrowest)), explains)
 
 
-def _crude_mixture(coordinates: Floats, rng: np.random.Generator) -> GaussianMixture:
-    """Fit mixtures of more and more components until BIC has not improved twice."""
-    n, d = coordinates.shape
-    best, worse, seed = None, 0, int(rng.integers(2**31))
-    for k in (1, 2, 3, 4, 6, 8, 12, 16, 24):
-        if k > 1 and n < 5 * k * (d + 1):
-            break
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it is only a crude estimate
-            mixture = GaussianMixture(k, reg_covar=1e-6, random_state=seed).fit(coordinates)
-        score = mixture.bic(coordinates)
-        if best is None or score < best[0]:
-            best, worse = (score, mixture), 0
-        else:
-            worse += 1
-            if worse == 2:
-                break
-    if best is None:
-        raise ValueError("There are no points.")
-    return best[1]
+def learn_contender(trials: HeldOutTrials, rng: np.random.Generator) -> Contender:
+    """Learn a mixture with full covariances from the rows that train, in columns of unit variance."""
+    x, weight = trials.training.x[:CONTENDER_ROWS], trials.training.weight[:CONTENDER_ROWS]
+    d = x.shape[1]
+    lead = min(d, MOST_DIRECTIONS)
+    center = np.average(x, axis=0, weights=weight)
+    width = np.sqrt(np.average((x - center) ** 2, axis=0, weights=weight))
+    width = np.maximum(width, MIN_WIDTH * max(float(width.max()), np.finfo(np.float64).tiny))
+    unit, judging = (x - center) / width, (trials.judging.x - center) / width
+    rows = InMemorySamples(np.ascontiguousarray(unit[:, :lead]), weight)
+    mixture = learn_full_mixture(rows.source, WIDE, CONTENDER_COMPONENTS, MIN_WIDTH**2, FOLD_PASSES, rng)
+    rest = -0.5 * np.sum(judging[:, lead:] ** 2, axis=1) - 0.5 * (d - lead) * LOG_2PI - np.log(width).sum()
+    heavy = mixture.weights >= min(HEAVY, mixture.weights.max())
+    shapes = mixture.covariances[heavy] * np.outer(width[:lead], width[:lead])
+    narrowest = float(np.sqrt(max(np.linalg.eigvalsh(shapes).min(), 0.0)))
+    if d > lead:
+        narrowest = min(narrowest, float(np.median(width[lead:])))
+    return Contender(np.asarray(mixture.log_density(judging[:, :lead])) + rest, narrowest)

@@ -1,13 +1,14 @@
-"""Atoms: the nonparametric maximum-likelihood estimate of a mixing measure, the base where the noise is known.
+"""Atoms: the nonparametric maximum-likelihood estimate of a mixing measure, the base where the noise is isotropic.
 
-Data ``x = mu + noise_scale z`` with any distribution of mu are a mixture of Gaussians of one known variance, and the
-best mixing measure is discrete. Enough atoms, free in place and weight, serve clusters and continuous measures alike:
-on a curve they settle about a noise scale apart. Too few cannot be repaired by polynomials, too many cost what their
-parameters cost. So how many is left to rows that EM has not seen:
+Data ``x = mu + noise_scale z`` with any distribution of mu are a mixture of Gaussians of one variance, known or learnt
+with the atoms, and the best mixing measure is discrete. Enough atoms, free in place and weight, serve clusters and
+continuous measures alike: on a curve they settle about a noise scale apart. Too few cannot be repaired by polynomials,
+too many cost what their parameters cost. So how many is left to rows that EM has not seen:
 
-1. Double the atoms, from one, while the held-out log likelihood gains by more than its error. Seeds are spread by D^2
-   sampling and moved by EM with the variance kept. EM is stopped early on purpose: run to the end, atoms gather in
-   heaps that follow the sample.
+1. Double the atoms, from one, while the held-out log likelihood gains by more than its error; while they are few, a
+   step without gain is no reason to end (two atoms are no better than one for a ring). Seeds are spread by D^2
+   sampling and moved by EM, the variance kept where it is known. EM is stopped early on purpose: run to the end, atoms
+   gather in heaps that follow the sample.
 2. Halve the interval between too few and enough, merging the cheapest pairs, while held-out rows do not lose. Seeds
    find all of many clusters only where they are too many; merging then leaves one atom in each.
 3. Join all atoms that lie too near each other to be told from one cluster, if held-out rows hardly lose.
@@ -24,11 +25,12 @@ Guntuboyina and Sen, JRSS B 2025 (its denoiser in several dimensions).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist
 
 from scoremix.arrays import Floats
 from scoremix.learning.em.em import run_em
@@ -46,6 +48,10 @@ TRAINING, JUDGING, HELD_OUT = 20_000, 40_000, 0.2
 # Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after.
 SURE = 1.0
 
+PATIENT = 8  # Up to so many atoms two steps without gain must follow each other.
+
+START_ROWS = 1000  # Rows whose distances to seeds tell a first variance.
+
 MOST_ATOMS = 2000  # Atoms are at most so many, for time grows with them, and no more than rows.
 AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20  # EM passes, the last of them on all rows.
 
@@ -62,18 +68,29 @@ SPREADING, SPREAD_POLISH, WORSE = 20, 5, 1.0
 
 
 @dataclass(frozen=True)
-class FixedVariancePrior:
-    """All that there is to know of the covariances of atoms: their variance."""
+class CommonVariance:
+    """The one variance that all atoms have: known, or learnt with them where it is None, then at least `least`."""
 
-    variance: float
+    variance: float | None
     n_features: int
+    least: float = 0.0
 
     def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
-        """The masses, and the second moments that belong to them, whatever was seen."""
-        return mass, self.variance * self.n_features * mass
+        """The masses, and the second moments that belong to them, whatever single components have seen."""
+        variance = self.variance
+        if variance is None:
+            variance = max(float(second.sum() / mass.sum()) / self.n_features, self.least)
+        return mass, variance * self.n_features * mass
+
+    def at_first(self, x: Floats, seeds: Floats) -> float:
+        """The variance that EM starts from: where it is not known, that of rows about their nearest seeds."""
+        if self.variance is not None:
+            return self.variance
+        nearest = cdist(x[:START_ROWS], seeds, "sqeuclidean").min(axis=1)
+        return max(float(nearest.mean()) / self.n_features, self.least)
 
     def em(self, source: Source, mixture: Mixture, passes: int, n_threads: int | None = 1) -> Mixture:
-        """So many EM passes on places and weights."""
+        """So many EM passes on places and weights, and the variance where it is not known."""
         return run_em(source, mixture, tol=0.0, max_iter=passes, reg=0.0, prior=self, n_threads=n_threads).mixture
 
 
@@ -84,17 +101,22 @@ class ScoredMixture:
     mixture: Mixture
     log_density: Floats
 
+    @property
+    def variance(self) -> float:
+        """The variance of all atoms."""
+        return float(self.mixture.covariance.values[0])
+
 
 @dataclass(frozen=True)
 class HeldOutTrials:
-    """The rows on which numbers of atoms are tried, those that judge them, and the variance."""
+    """The rows on which numbers of atoms are tried, those that judge them, and what is known of the variance."""
 
     training: InMemorySamples
     judging: InMemorySamples
-    known: FixedVariancePrior
+    known: CommonVariance
 
     @classmethod
-    def of(cls, source: Source, noise_scale: float, rng: np.random.Generator) -> HeldOutTrials:
+    def of(cls, source: Source, known: CommonVariance, rng: np.random.Generator) -> HeldOutTrials:
         """Deal out rows at random, in whatever order they came."""
         rows = load_samples(source, TRAINING + JUDGING, rng).ordered()
         n, order = len(rows.x), rng.permutation(len(rows.x))
@@ -102,13 +124,14 @@ class HeldOutTrials:
         training, judging = (
             InMemorySamples(rows.x[some], rows.weight[some]) for some in (order[judges:], order[:judges])
         )
-        return cls(training, judging, FixedVariancePrior(noise_scale**2, source.n_features))
+        return cls(training, judging, known)
 
     def seeded(self, n_atoms: int, rng: np.random.Generator, passes: int = AFTER_SEEDS) -> ScoredMixture:
         """So many atoms, dealt out over the rows and moved."""
-        covariance = Spherical(np.full(n_atoms, self.known.variance), self.known.n_features)
         seeds = d2_seeds(self.training.x, n_atoms, rng, self.training.unequal)
-        return self._judged(Mixture(np.full(n_atoms, 1 / n_atoms), seeds, covariance), passes)
+        variances = np.full(n_atoms, self.known.at_first(self.training.x, seeds))
+        start = Mixture(np.full(n_atoms, 1 / n_atoms), seeds, Spherical(variances, self.known.n_features))
+        return self._judged(start, passes)
 
     def reduced(self, mixture: Mixture, n_atoms: int) -> ScoredMixture:
         """Merge the cheapest pairs, half of what is over at a time, until so many atoms are left."""
@@ -120,12 +143,13 @@ class HeldOutTrials:
             mixture = self.known.em(self.training.source, merge_pairs(mixture, i[pairs], j[pairs]), AFTER_MERGE)
         return self._judged(mixture, AFTER_MERGES)
 
-    def joined(self, mixture: Mixture) -> ScoredMixture:
+    def joined(self, atoms: ScoredMixture) -> ScoredMixture:
         """One atom in place of all that are near each other, or near to ones that are."""
-        k, group = connected_components(_are_near(mixture, self.known.variance), directed=False)
+        mixture, variance = atoms.mixture, atoms.variance
+        k, group = connected_components(_are_near(mixture, variance), directed=False)
         member = (group == np.arange(k)[:, None]) * mixture.weights
         weights = member.sum(axis=1)
-        covariance = Spherical(np.full(k, self.known.variance), self.known.n_features)
+        covariance = Spherical(np.full(k, variance), self.known.n_features)
         return self._judged(Mixture(weights, member @ mixture.means / weights[:, None], covariance), AFTER_MERGES)
 
     def spread(self, rng: np.random.Generator) -> ScoredMixture:
@@ -152,9 +176,21 @@ def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_
     About 150 EM passes with the final k, and up to log2 k times 30 more, over at most 20,000 rows, 20 with 64 atoms
     where the distribution is spread out, then 20 over all rows: O(n k d) each.
     """
-    trials = HeldOutTrials.of(source, noise_scale, rng)
-    best, passes = join_near_atoms(trials, bisect_atoms(trials, double_atoms(trials, rng))), POLISH
-    if is_spread_out(best.mixture, noise_scale**2):
+    trials = HeldOutTrials.of(source, CommonVariance(noise_scale**2, source.n_features), rng)
+    return finish_atoms(source, trials, find_atoms(trials, rng), rng, n_threads)
+
+
+def find_atoms(trials: HeldOutTrials, rng: np.random.Generator) -> ScoredMixture:
+    """As many atoms as rows that were held out want."""
+    return join_near_atoms(trials, bisect_atoms(trials, double_atoms(trials, rng)))
+
+
+def finish_atoms(
+    source: Source, trials: HeldOutTrials, best: ScoredMixture, rng: np.random.Generator, n_threads: int | None = None
+) -> Mixture:
+    """Spread atoms that tell of no clusters, and move them by all rows; their variance stays."""
+    trials, passes = replace(trials, known=replace(trials.known, variance=best.variance)), POLISH
+    if is_spread_out(best.mixture, best.variance):
         many = trials.spread(rng)
         gain, error = trials.gain(many, best)
         if gain > -WORSE * error:
@@ -162,15 +198,22 @@ def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_
     return trials.known.em(source, best.mixture, passes, n_threads)
 
 
-def double_atoms(trials: HeldOutTrials, rng: np.random.Generator) -> ScoredMixture:
-    """Double the atoms until held-out rows do not surely gain."""
-    best = trials.seeded(1, rng)
-    while 2 * best.mixture.n_components <= min(MOST_ATOMS, len(trials.training.x)):
-        twice = trials.seeded(2 * best.mixture.n_components, rng)
-        gain, error = trials.gain(twice, best)
-        if gain <= SURE * error:
+def double_atoms(
+    trials: HeldOutTrials, rng: np.random.Generator, most: int = MOST_ATOMS, best: ScoredMixture | None = None
+) -> ScoredMixture:
+    """Double the atoms, from one or from what is the best so far, until held-out rows do not surely gain."""
+    best, failed = best or trials.seeded(1, rng), False
+    number = 2 * best.mixture.n_components
+    while number <= min(most, len(trials.training.x)):
+        more = trials.seeded(number, rng)
+        gain, error = trials.gain(more, best)
+        if gain > SURE * error:
+            best, failed = more, False
+        elif failed or number > PATIENT:
             break
-        best = twice
+        else:
+            failed = True
+        number *= 2
     return best
 
 
@@ -194,7 +237,7 @@ def join_near_atoms(trials: HeldOutTrials, best: ScoredMixture) -> ScoredMixture
 
     One error alone is lost by chance at one data set of six, and atoms of few clusters pass for a spread distribution.
     """
-    joined = trials.joined(best.mixture)
+    joined = trials.joined(best)
     gain, error = trials.gain(joined, best)
     saved = (best.mixture.n_components - joined.mixture.n_components) * (trials.known.n_features + 1)
     return joined if gain > -SURE * error - saved / len(trials.training.x) else best
