@@ -21,7 +21,7 @@ ROOMS = (
     ("models", "gates log_joint mixture whitening likelihood_ratio score_model subspace ladder"),
     ("learning", "moments"),
     ("learning.regression", "normal_equations degrees scores corrections"),
-    ("learning.em", "acceleration em shrinkage missing stepwise posterior seeding"),
+    ("learning.em", "acceleration em shrinkage missing stepwise posterior incomplete seeding"),
     ("learning", "coordinates"),
     ("learning.search", "merges splits moves global_start component_number"),
     ("learning.mixtures", "npmle noise_scale mean_subspace full_covariances levels"),

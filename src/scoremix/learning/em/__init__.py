@@ -11,7 +11,8 @@ Read in this order:
 4. `missing`: the E-step where entries are missing; imputed values.
 5. `stepwise`: running averages of the sums, for batches that are seen once.
 6. `posterior`: samples in memory and their responsibilities, as searches ask for them.
-7. `seeding`: first means by D^2 sampling and Lloyd's steps, and the first M-step.
+7. `incomplete`: the same of samples with missing values; draws in the place of these.
+8. `seeding`: first means by D^2 sampling and Lloyd's steps, and the first M-step.
 
 In: a `Source` and a `Mixture`. Out: an `EMResult` with the mixture and its likelihoods.
 

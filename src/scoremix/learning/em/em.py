@@ -209,6 +209,10 @@ def expected_of(joint: LogJoint, x: Array, weight: Array | None) -> ExpectedMome
     return sums_of(joint, x, weight).expected(joint, joint.covariance)
 
 
+# An E-step: one pass over a source, on so many threads.
+Step = Callable[[Source, Mixture, int | None], ExpectedMoments]
+
+
 class Prior(Protocol):
     """What is known of covariances before data are seen."""
 
@@ -273,7 +277,7 @@ def run_em(
     prior: Prior | None = None,
     acceleration: Acceleration | None = None,
     n_threads: int | None = None,
-    step: Callable[[Source, Mixture, int | None], ExpectedMoments] = e_step,
+    step: Step = e_step,
     report: Callable[[int, float], None] | None = None,
     previous: float = -np.inf,
 ) -> EMResult:

@@ -8,14 +8,15 @@ to *batches*: segments of similar length, padded to the longest, on which one ba
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
-from scoremix.learning.em.em import ExpectedMoments, e_step
+from scoremix.learning.em.em import ExpectedMoments, Step, e_step
 from scoremix.models.covariance.interface import Covariance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
@@ -41,6 +42,11 @@ class InMemorySamples:
     x: Floats
     weight: Floats
 
+    @property
+    def step(self) -> Step:
+        """The E-step that the rows need."""
+        return e_step
+
     @cached_property
     def total(self) -> float:
         """Sum of the weights."""
@@ -62,8 +68,22 @@ class InMemorySamples:
             return self
         return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
 
-    def ordered(self) -> InMemorySamples:
+    @property
+    def whole(self) -> InMemorySamples:
+        """The rows without missing values."""
+        return self
+
+    def completed(self, mixture: Mixture) -> InMemorySamples:
+        """The rows without missing values, by a mixture."""
+        return self
+
+    def ordered(self) -> Self:
         """The same rows by their lengths: then draws do not depend on the user's order of rows and columns."""
+        order = self.order()
+        return replace(self, x=self.x[order], weight=self.weight[order])
+
+    def order(self) -> Ints:
+        """Positions of the rows, the shortest first."""
         x = self.x.clip(-SQUARED, SQUARED)
         lengths = np.einsum("ij,ij->i", x, x).astype(np.float32)  # equal ones stay so, however they round
         order = np.argsort(lengths, kind="stable")
@@ -71,11 +91,11 @@ class InMemorySamples:
         tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
         among = order[tied]
         order[tied] = among[np.lexsort((*x[among].T.astype(np.float32), lengths[among]))]
-        return InMemorySamples(self.x[order], self.weight[order])
+        return order
 
-    def like(self, other: InMemorySamples) -> InMemorySamples:
+    def like(self, other: InMemorySamples) -> Self:
         """The same rows in the precision of others."""
-        return InMemorySamples(self.x.astype(other.x.dtype), self.weight.astype(other.x.dtype))
+        return replace(self, x=self.x.astype(other.x.dtype), weight=self.weight.astype(other.x.dtype))
 
     def posterior(self, mixture: Mixture) -> Posterior:
         """Evaluate a mixture at all rows."""
@@ -103,7 +123,7 @@ class Posterior:
     @cached_property
     def expected(self) -> ExpectedMoments:
         """Moments of the components."""
-        return e_step(self.rows.source, self.mixture, 1)
+        return self.rows.step(self.rows.source, self.mixture, 1)
 
     @property
     def unshrunk(self) -> Covariance:

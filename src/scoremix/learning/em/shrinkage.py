@@ -245,7 +245,7 @@ def _steps(x: Floats) -> tuple[NDArray[np.intp], Floats]:
     for j, column in enumerate(x.T):
         if len(np.unique(some[:, j])) == len(some):
             continue  # of n / 2 values one would be there again, but for a chance of e^-64
-        values = np.unique(column)
+        values = np.unique(column[~np.isnan(column)])
         if 2 <= len(values) <= len(column) / 2:
             number[j], steps[j] = len(values), np.min(np.diff(values))
     return number, steps

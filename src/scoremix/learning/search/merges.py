@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from scoremix.arrays import Floats, like, product
+from scoremix.learning.em.incomplete import IncompleteSamples
+from scoremix.learning.em.missing import completed_parts
 from scoremix.learning.em.posterior import Ints, Posterior, ragged_batches
 from scoremix.models.covariance.interface import LOG_2PI
 from scoremix.models.mixture import Mixture, joined
@@ -73,6 +75,8 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     """
     rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
     pairs = merge_moments(mixture, i, j)
+    if isinstance(rows, IncompleteSamples) and len(i):
+        return _costs_in_all_rows(posterior, pairs, i, j)
     d, k = mixture.n_features, mixture.n_components
     with np.errstate(divide="ignore"):  # a weight of 0
         log_weights = np.log(pairs.weights)
@@ -94,6 +98,17 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
         ratio = np.exp(np.minimum(log_joint - log_density[at], LARGEST))
         loss = np.log(np.maximum(kept + ratio, LEAST)) * (weight[at] * batch.valid)
         np.subtract.at(costs, mine, loss.sum(axis=1, dtype=np.float64))
+    return costs / rows.total
+
+
+def _costs_in_all_rows(posterior: Posterior, pairs: Mixture, i: Ints, j: Ints) -> Floats:
+    """The same where values are missing: a row that shows little may belong to many."""
+    rows, shares = posterior.rows, posterior.shares
+    costs = np.zeros(len(i))
+    for seen, part in completed_parts(pairs, rows.x):
+        kept = 1 - shares[seen][:, i] - shares[seen][:, j]
+        ratio = np.exp(np.minimum(part.log_joint.T - posterior.log_density[seen][:, None], LARGEST))
+        costs -= product(rows.weight[seen], np.log(np.maximum(kept + ratio, LEAST)))
     return costs / rows.total
 
 

@@ -46,24 +46,30 @@ class SplitMergeSearch:
 
     def em(self, mixture: Mixture, passes: int, tol: float = 0.0) -> Mixture:
         """At most so many passes; none where they leave no component a width, which a search goes on without."""
-        source, prior = self.rows.source, self.prior
+        rows, prior = self.rows, self.prior
         try:
-            return run_em(source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=prior, n_threads=1).mixture
+            return run_em(
+                rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=prior, n_threads=1, step=rows.step
+            ).mixture
         except CollapsedError:
             return mixture
 
     def plain(self, mixture: Mixture, passes: int, tol: float) -> Mixture:
         """At most so many passes without the prior, accelerated; none likewise."""
-        source, acceleration = self.rows.source, Squarem()
+        rows, acceleration = self.rows, Squarem()
         try:
-            return run_em(source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=acceleration).mixture
+            return run_em(
+                rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=acceleration, step=rows.step
+            ).mixture
         except CollapsedError:
             return mixture
 
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
         """Gains of all splits; the two of each get the shape that the components share now."""
         known = self.prior.known(posterior.expected.mass, posterior.expected.second)
-        return split_gains(posterior, known, self.reg, fold)
+        whole = posterior.rows.completed(posterior.mixture)
+        seen = posterior if whole is posterior.rows else whole.posterior(posterior.mixture)
+        return split_gains(seen, known, self.reg, fold)
 
     def reduced(self, mixture: Mixture, n_components: int) -> Mixture:
         """Merge the cheapest pairs, some at a time, until so many components are left."""
