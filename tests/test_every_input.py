@@ -334,6 +334,14 @@ def test_integers_of_other_libraries_are_samples(number):
     np.testing.assert_allclose(np.asarray(other.weights_), one.weights_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["M8[D]", "m8[s]", "O"])
+@pytest.mark.parametrize("number", range(4))
+def test_dates_are_no_numbers(number, kind):
+    days = np.arange(40).reshape(20, 2).astype("M8[D]" if kind == "O" else kind).astype(kind)
+    with pytest.raises(ValueError, match="dates or durations"):
+        estimators()[number].fit(days)
+
+
 def test_frames_end_whatever_the_means_are():
     means = np.array([[0.0, np.nan], [1.0, 2.0], [np.inf, 0.0]])
     with warnings.catch_warnings():

@@ -42,9 +42,7 @@ def test_draws_have_the_moments_of_what_is_missing(kind):
     ).conditional({1: 0.5})
     mean, drawn = given.weights_ @ given.means_, drawn[:, [0, 2]]
     about = given.means_ - mean
-    dense = Mixture(
-        given.weights_, given.means_, covariance_of(given.covariance_type, given.covariances_, 2)
-    ).covariances
+    dense = covariance_of(given.covariance_type, given.covariances_, 2).dense(3, 2)
     covariance = np.einsum("k,kij->ij", given.weights_, dense + about[:, :, None] * about[:, None, :])
     # Six standard errors of means, and of second moments, of the draws themselves.
     assert np.all(np.abs(drawn.mean(axis=0) - mean) < 6 * drawn.std(axis=0) / np.sqrt(n))
