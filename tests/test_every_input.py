@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from scoremix import DDPMMixture, DiffusionMixture, GaussianMixture
+from scoremix.learning.regression.normal_equations import ridge_solve
 from scoremix.models.covariance.types import covariance_of
 from scoremix.models.log_joint import choose_origins
 
@@ -384,6 +385,14 @@ class TestFarRows:
         model = GaussianMixture(3, missing_values=np.nan, random_state=0)
         assert np.isfinite(model.fit(x, sample_weight=np.r_[3.0, np.ones(599)]).score(x))
 
+    @pytest.mark.parametrize("init_params", ["random", "kmeans", "global"])
+    def test_leave_random_starts_a_width(self, init_params):
+        for far in ([[1e12, 1e12]], 10.0 ** np.arange(2, 14, 2)[:, None] * [1.0, 0.5]):
+            model = GaussianMixture(3, init_params=init_params, max_iter=20, random_state=0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                assert np.isfinite(model.fit(np.concatenate([three(), far])).score(three()))
+
     @pytest.mark.parametrize("seed", range(40))
     def test_may_share_a_component(self, seed):
         # A covariance of two rows has one variance of 1e12, and others that no double holds beside it.
@@ -399,6 +408,12 @@ class TestFarRows:
         model = GaussianMixture(2, covariance_type=kind, random_state=0).fit(x)
         assert np.bincount(model.predict(x)).tolist() == [200, 200]
         assert model.score(x) > -4
+
+
+def test_products_of_features_that_round_have_a_solution():
+    gram = np.array([[1.0, 1.0 + 1e-6], [1.0 + 1e-6, 1.0]])  # of rows so far out that no vectors have these products
+    found = ridge_solve(gram, np.ones((2, 1)), 1.0, 1e-8)
+    np.testing.assert_allclose(found, 0.5, rtol=1e-5)
 
 
 def test_warnings_point_to_the_line_of_the_user():

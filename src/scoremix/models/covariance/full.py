@@ -162,7 +162,7 @@ class Full:
             one = self.values[k]
             relative = solve_triangular(lower, solve_triangular(lower, one, lower=True).T, lower=True)
             values, vectors = np.linalg.eigh((relative + relative.T) / 2)
-            if values[0] < ratio:
+            if values[0] < ratio or not healthy[k]:
                 out = self.values.copy() if out is None else out
                 root = lower @ (vectors * np.sqrt(np.maximum(values, ratio)))
                 out[k] = representable((root @ root.T)[None])[0]
