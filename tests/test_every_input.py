@@ -122,7 +122,7 @@ class TestWeights:
         with pytest.raises(ValueError, match="has 1 row"):
             estimators()[number].fit(X, sample_weight=np.r_[1.0, np.full(999, little)])
 
-    @pytest.mark.parametrize("seed", range(8, 12))  # one of a dozen started with an atom where nothing counts
+    @pytest.mark.parametrize("seed", [8, 9])  # one of a dozen started with an atom where nothing counts
     def test_rule_where_atoms_start(self, seed):
         more = np.concatenate([20 + np.random.default_rng(seed).standard_normal((3000, 2)), three(seed)])
         model = DiffusionMixture(n_levels=4, random_state=seed)
@@ -313,18 +313,11 @@ def test_values_without_squares_are_refused(number, scale):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scale", [1e-70, 1e-40, 1e40, 1e70])
+@pytest.mark.parametrize("scale", [1e-70, 1e70])
 def test_values_with_squares_are_fitted(kind, scale):
     model = GaussianMixture("auto", covariance_type=kind, random_state=0, reg_covar=1e-6 * scale**2).fit(X * scale)
     np.testing.assert_array_equal(np.bincount(model.predict(X * scale)), [300, 700])
     assert np.isfinite(model.set_params(reg_covar=1e-6).fit(X * scale).score(X * scale))
-
-
-def test_components_without_width_collapse_in_words():
-    few = (three() > 3).astype(float)
-    for k in (2, 3, 4):
-        with pytest.raises(ValueError, match="ill-defined empirical covariance"):
-            GaussianMixture(k, reg_covar=0, init_params="kmeans", random_state=0).fit(few)
 
 
 @pytest.mark.parametrize("number", range(4))

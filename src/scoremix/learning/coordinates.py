@@ -59,10 +59,12 @@ class IndependentColumns:
         """
         origin, scale, ruled = _origin_and_scale(rows, kind)
         z = (rows.x - origin) / scale
-        reach = np.max(np.abs(z[:, ruled]), axis=1, initial=0.0)
-        # Every row may be far out in some column, as those of clusters in the corners of a triangle: then none is.
-        are_few = float(np.median(reach)) <= RULED
-        weight = np.where(are_few & (reach > RULED), 0.0, rows.weight)
+        weight = rows.weight
+        if ruled.any():
+            reach = np.max(np.abs(z[:, ruled]), axis=1)
+            # Every row may be far out in some column, as those of clusters in the corners of a triangle: then none is.
+            are_few = float(np.median(reach)) <= RULED
+            weight = np.where(are_few & (reach > RULED), 0.0, weight)
         center = np.average(z, axis=0, weights=weight)
         kept, loads = _independent(z - center, weight, follow=counting or not TYPES[kind].is_diagonal)
         return cls(scale, origin, kept, center, loads)

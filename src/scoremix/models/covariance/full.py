@@ -220,6 +220,7 @@ class Full:
 
 
 def _norms(matrices: Floats) -> Floats:
-    """Frobenius norms, also of entries whose squares are no numbers."""
-    largest = np.abs(matrices).max(axis=(1, 2), keepdims=True)
-    return np.asarray(largest[:, 0, 0] * np.linalg.norm(matrices / largest, axis=(1, 2)))
+    """Frobenius norms of positive matrices, also of entries whose squares are no numbers."""
+    trace = np.einsum("kii->k", matrices)
+    unit = matrices / trace[:, None, None]
+    return np.asarray(trace * np.sqrt(np.einsum("kij,kij->k", unit, unit)))
