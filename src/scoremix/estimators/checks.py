@@ -90,7 +90,7 @@ def check_no_times(X: Any) -> None:
     """
     try:
         first = np.asarray(X[:1])
-    except (TypeError, KeyError, IndexError, ValueError):  # no table, which is said later
+    except (TypeError, KeyError, IndexError, ValueError, NotImplementedError):  # no table, as is said later
         return
     are_times = first.dtype.kind == "O" and any(isinstance(value, date | timedelta) for value in first.flat)
     if first.dtype.kind in "mM" or are_times:
