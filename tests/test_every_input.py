@@ -409,6 +409,14 @@ def test_products_of_features_that_round_have_a_solution():
     np.testing.assert_allclose(found, 0.5, rtol=1e-5)
 
 
+def test_narrow_components_far_out_keep_their_digits_in_single_precision():
+    # The mean lies between two numbers of single precision, a tenth of a standard deviation apart.
+    mean, rows = 1650.62691, np.float32(1650.62691) + np.float32([[0.01], [-0.008], [0.0]])
+    model = GaussianMixture.from_parameters([0.5, 0.5], [[mean], [0.0]], [[[1e-6]], [[1e4]]])
+    right = np.log(0.5) + multivariate_normal(mean, 1e-6).logpdf(rows.astype(np.float64))
+    np.testing.assert_allclose(model.score_samples(rows), right, atol=0.01)
+
+
 def test_warnings_point_to_the_line_of_the_user():
     model = DiffusionMixture(**QUICK).fit(X)
     with pytest.warns(ConvergenceWarning) as seen:

@@ -69,7 +69,9 @@ class LogJoint:
         limit = TOLERANCE[itemsize] / epsilon
         is_unsafe = covariance.condition(d) > limit
         # Second moments about a frame are products of coordinates too: badly conditioned ones need nearer frames.
-        self.frames = choose_origins(weights, means, covariance, limit / 100 if is_unsafe else limit)
+        frames = choose_origins(weights, means, covariance, limit / 100 if is_unsafe else limit)
+        # Numbers that the points' precision has: offsets of points and of means are then from the same place.
+        self.frames = frames if itemsize == 8 else frames.astype(np.float32).astype(np.float64)
         self.is_stacked = isinstance(covariance, Full) and (are_few_and_large(k, d) or is_unsafe)
         if self.is_stacked:
             factor = np.swapaxes(covariance.precisions_cholesky(), 1, 2)  # U_k^T
