@@ -5,7 +5,7 @@ import pytest
 
 from scoremix.evaluation.problems import make_gaussian_mixture
 from scoremix.learning.mixtures.mean_subspace import rotate_to_means
-from scoremix.learning.mixtures.npmle import FixedVariancePrior
+from scoremix.learning.mixtures.npmle import CommonVariance
 from scoremix.learning.moments import chunk_moments
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
@@ -33,7 +33,7 @@ def whole(frame, atoms):
 def test_atoms_that_span_the_subspace_are_those_of_em_in_the_whole_space():
     rows, moments, frame, atoms = problem(4)
     turned, found = rotate_to_means(ArraySource(rows), moments, frame, atoms)
-    best = FixedVariancePrior(1.0, D).em(ArraySource(rows), whole(frame, atoms), 3)
+    best = CommonVariance(1.0, D).em(ArraySource(rows), whole(frame, atoms), 3)
     np.testing.assert_allclose(whole(turned, found).means, best.means, atol=1e-6)
     np.testing.assert_allclose(found.weights, best.weights, atol=1e-9)
 
@@ -43,7 +43,7 @@ def test_likelihood_rises_where_atoms_span_more_than_the_subspace():
     turned, found = rotate_to_means(ArraySource(rows), moments, frame, atoms)
     assert turned.rank == RANK
     # The axes of all data are not those of maximum likelihood, nor are means of the truth: both passes gain by it.
-    start = FixedVariancePrior(1.0, RANK).em(ArraySource(frame.encode(rows).T), atoms, 3)
+    start = CommonVariance(1.0, RANK).em(ArraySource(frame.encode(rows).T), atoms, 3)
     gain = whole(turned, found).log_density(rows) - whole(frame, start).log_density(rows)
     assert gain.mean() > 0
 

@@ -6,7 +6,7 @@ import pytest
 from scoremix.evaluation.metrics import kl_bound, parameter_error, posterior_regret
 from scoremix.evaluation.problems import make_gaussian_mixture, make_ring, make_spiral
 from scoremix.learning.mixtures.npmle import (
-    FixedVariancePrior,
+    CommonVariance,
     HeldOutTrials,
     bisect_atoms,
     double_atoms,
@@ -40,11 +40,24 @@ def test_em_moves_atoms_and_weights_and_nothing_else():
     rng = np.random.default_rng(0)
     x, weight, variance = rng.standard_normal((300, 2)), rng.random(300), 0.49
     mixture = Mixture(np.array([0.7, 0.3]), np.array([[0.0, 1.0], [1.0, -1.0]]), Spherical(np.full(2, variance), 2))
-    stepped = FixedVariancePrior(variance, 2).em(ArraySource(x, weight), mixture, 1)
+    stepped = CommonVariance(variance, 2).em(ArraySource(x, weight), mixture, 1)
     shares = mixture.evaluate(x)[1] * weight[:, None]
     np.testing.assert_allclose(stepped.weights, shares.sum(axis=0) / weight.sum(), rtol=1e-10)
     np.testing.assert_allclose(stepped.means, shares.T @ x / shares.sum(axis=0)[:, None], rtol=1e-10)
     np.testing.assert_allclose(stepped.covariance.values, variance, rtol=1e-12)
+
+
+def test_em_learns_a_variance_that_is_free():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((300, 2)), rng.random(300)
+    mixture = Mixture(np.array([0.7, 0.3]), np.array([[0.0, 1.0], [1.0, -1.0]]), Spherical(np.full(2, 0.49), 2))
+    shares = mixture.evaluate(x)[1] * weight[:, None]
+    means = shares.T @ x / shares.sum(axis=0)[:, None]
+    squared = np.sum((x[:, None] - means) ** 2, axis=2)
+    stepped = CommonVariance(None, 2).em(ArraySource(x, weight), mixture, 1)
+    np.testing.assert_allclose(stepped.covariance.values, np.sum(shares * squared) / weight.sum() / 2, rtol=1e-10)
+    floored = CommonVariance(None, 2, least=9.0).em(ArraySource(x, weight), mixture, 1)
+    np.testing.assert_allclose(floored.covariance.values, 9.0)
 
 
 CLUSTERS = [(1, 3, 2000), (3, 2, 8000), (6, 2, 20_000), (4, 5, 8000)]
@@ -97,7 +110,7 @@ def test_few_rows_of_a_curve_have_many_atoms(make):
     regrets = []
     for seed in range(4):
         rows = truth.sample(2000, np.random.default_rng(seed))
-        trials = HeldOutTrials.of(ArraySource(rows), 1.0, np.random.default_rng(seed))
+        trials = HeldOutTrials.of(ArraySource(rows), CommonVariance(1.0, 2), np.random.default_rng(seed))
         few = trials.known.em(
             ArraySource(rows), bisect_atoms(trials, double_atoms(trials, np.random.default_rng(seed))).mixture, 20
         )
@@ -129,8 +142,8 @@ def test_what_is_spread_out():
 
 def test_heaps_of_atoms_are_joined():
     rows = make_gaussian_mixture(3, 2, 8.0, layout="simplex", random_state=1).sample(4000, np.random.default_rng(0))
-    trials = HeldOutTrials.of(ArraySource(rows), 1.0, np.random.default_rng(0))
-    assert trials.joined(trials.seeded(8, np.random.default_rng(0)).mixture).mixture.n_components == 3
+    trials = HeldOutTrials.of(ArraySource(rows), CommonVariance(1.0, 2), np.random.default_rng(0))
+    assert trials.joined(trials.seeded(8, np.random.default_rng(0))).mixture.n_components == 3
 
 
 def test_the_variance_is_kept_and_weights_sum_to_one():

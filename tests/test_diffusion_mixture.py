@@ -15,11 +15,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from scoremix import DiffusionMixture, load
 from scoremix.samples.columns import Columns
 
+KNOWN = {"noise_scale": 1.0}
 CELLS = {"correction_of": "nothing"}
 GENERAL_CELLS = {"covariance": "general", **CELLS}
 MODES = {
-    "cells": CELLS,
-    "atoms": {},
+    "cells": {**CELLS, **KNOWN},
+    "atoms": KNOWN,
+    "chosen": {},
     "general": {"covariance": "general"},
     "general cells": GENERAL_CELLS,
     "general hard cells": {**GENERAL_CELLS, "gates": "hard"},
@@ -57,14 +59,15 @@ def model(data, mode):
 def expected_failures(estimator):
     """Of 15 rows in 10 columns as many components are found as seeds happen to suggest, and seeds are drawn by row."""
     check = "check_sample_weight_equivalence_on_dense_data"
-    return {check: "too few rows to tell a number of components"} if estimator.covariance == "general" else {}
+    return {check: "too few rows to tell a number of components"} if estimator.noise_scale == "auto" else {}
 
 
 @pytest.mark.filterwarnings("ignore:X has no width")  # of a few rows, some of them repeated
 @parametrize_with_checks(
     [
         DiffusionMixture(n_levels=3, random_state=0),
-        DiffusionMixture(correction_of="nothing", n_levels=3, random_state=0),
+        DiffusionMixture(**KNOWN, n_levels=3, random_state=0),
+        DiffusionMixture(**CELLS, **KNOWN, n_levels=3, random_state=0),
     ],
     expected_failed_checks=expected_failures,
 )
@@ -77,7 +80,7 @@ def test_scikit_learn_contract(estimator, check):
 @parametrize_with_checks(
     [
         DiffusionMixture(covariance="general", n_levels=3, random_state=0),
-        DiffusionMixture(**CELLS, n_levels=3, gates="hard"),
+        DiffusionMixture(**CELLS, **KNOWN, n_levels=3, gates="hard"),
         DiffusionMixture(**GENERAL_CELLS, n_levels=3, random_state=0),
         DiffusionMixture(**GENERAL_CELLS, n_levels=3, gates="hard", random_state=0),
     ],
@@ -100,7 +103,7 @@ def test_fitted_attributes_have_the_documented_shapes(model):
     assert model.noise_levels_.shape == model.denoising_loss_.shape == model.n_cells_per_level_.shape == (8,)
     assert np.all(np.diff(model.noise_levels_) < 0)
     # A fifth of the finest scale, 1: known, or an eigenvalue of a covariance from 1,000 rows, 10 % too small at most.
-    assert model.noise_levels_[-1] == pytest.approx(0.2, rel=1e-9 if model.noise_scale_ else 0.1)
+    assert model.noise_levels_[-1] == pytest.approx(0.2, rel=1e-9 if model.noise_scale == 1.0 else 0.1)
     assert model.noise_floor_ == 0
     assert [len(d) for d in model.degrees_] == list(model.n_cells_per_level_)
     assert model.n_features_in_ == 2
@@ -159,7 +162,8 @@ def test_tweedie_connects_the_three_answers(model, data):
     score = model.score_function(Y, sigma)
     np.testing.assert_allclose(model.denoise(Y, sigma), Y + sigma**2 * score, atol=1e-12)
     if model.noise_scale_:  # else there is no noise in the data to take away
-        np.testing.assert_allclose(model.posterior_mean(Y), Y + model.score_function(Y, 0.0), atol=1e-12)
+        tweedie = Y + model.noise_scale_**2 * model.score_function(Y, 0.0)
+        np.testing.assert_allclose(model.posterior_mean(Y), tweedie, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", [CELLS, {}], ids=["cells", "atoms"])
@@ -180,10 +184,41 @@ def test_explicit_rank_is_used(data):
     assert DiffusionMixture(n_levels=3, rank=1, random_state=0).fit(data).ladder_.frame.rank == 1
 
 
-def test_noise_scale_auto_finds_the_scale_of_round_clusters(data):
-    model = DiffusionMixture(noise_scale="auto", n_levels=3, random_state=0).fit(3.0 * data)
-    # The smallest of three clusters' eigenvalues, each known to sqrt(2 / 1000) = 4.5 % in variance, is biased low.
-    assert model.noise_scale_ == pytest.approx(3.0, rel=0.1)
+@pytest.mark.parametrize("unit", [1e-3, 3.0, 1e3])
+def test_the_default_finds_one_scale_of_round_clusters_in_any_unit(data, unit):
+    model = DiffusionMixture(n_levels=3, random_state=0).fit(unit * data)
+    assert model.covariance_ == "identity"
+    assert model.n_cells_ == 3
+    # The deviation of 6,000 numbers is known to 1 / sqrt(12000) = .9 %, of which six.
+    assert model.noise_scale_ == pytest.approx(unit, rel=0.055)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_the_default_learns_shapes_where_one_scale_does_not_explain_them(data, unit):
+    turn = np.array([[1.0, 0.9], [0.0, 0.3]])
+    shaped = np.where(np.arange(len(data))[:, None] % 2, data @ turn, data)
+    model = DiffusionMixture(n_levels=3, random_state=0).fit(unit * shaped)
+    assert model.covariance_ == "general"
+    assert model.noise_scale_ == 0
+    general = DiffusionMixture("general", n_levels=3, random_state=0).fit(unit * shaped)
+    assert abs(model.score(unit * shaped) - general.score(unit * shaped)) < 0.01
+
+
+def test_a_scale_that_is_given_is_taken(data):
+    model = DiffusionMixture(noise_scale=0.8, n_levels=3, random_state=0).fit(data)
+    assert (model.covariance_, model.noise_scale_) == ("identity", 0.8)
+
+
+def test_a_scale_that_is_far_off_is_told():
+    X = 300.0 * three_clusters(1500)
+    with pytest.warns(UserWarning, match=r"needs \d+ atoms: the data suggest (29|30|31)\d\."):
+        DiffusionMixture(noise_scale=1.0, n_levels=2, random_state=0).fit(X)
+
+
+def test_flat_data_are_general():
+    with pytest.warns(UserWarning, match="no width"):
+        model = DiffusionMixture(n_levels=2, random_state=0).fit(three_clusters(100) @ [[1.0, 2.0], [0.0, 0.0]])
+    assert model.covariance_ == "general"
 
 
 @pytest.mark.scene  # copies of a row lie on both sides of held-out comparisons, where they speak for narrow cells
@@ -296,7 +331,7 @@ def test_verbose_logs_a_line_per_level(data, caplog, mode):
         ({"degree": 2.5}, r"degree=2\.5"),
         ({**CELLS, "degree": 70}, "degree=70 in 2 dimensions means 2556 polynomial features"),
         ({"gates": "firm"}, "gates='firm' is not known: choose 'soft' or 'hard'"),
-        ({"covariance": "diag"}, "covariance='diag' is not known: choose 'identity' or 'general'"),
+        ({"covariance": "diag"}, "covariance='diag' is not known: choose 'auto' or 'identity' or 'general'"),
         ({"correction_of": "cells"}, "correction_of='cells' is not known: choose 'mixture' or 'nothing'"),
         ({"gates": "hard"}, "gates='hard' is for correction_of='nothing'"),
         ({"degree": 3}, "degree=3 is for correction_of='nothing'"),
@@ -337,7 +372,7 @@ def test_wrong_data_are_refused(X, message, mode):
 
 def test_noise_in_every_column_is_assumed_where_its_scale_is_known():
     with pytest.raises(ValueError, match="constant columns"):
-        DiffusionMixture().fit([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+        DiffusionMixture("identity").fit([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
 
 
 @pytest.mark.parametrize(

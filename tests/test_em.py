@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture as Reference
 from scoremix.arrays import to_numpy
 from scoremix.learning.em import em
 from scoremix.learning.em.acceleration import Anderson, Squarem
-from scoremix.learning.em.em import e_step, expected_of, m_step, recenter, run_em
+from scoremix.learning.em.em import e_step, expected_of, m_step, recenter, run_em, sums_by_component
 from scoremix.models.covariance.interface import CollapsedError
 from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
@@ -232,3 +232,16 @@ def test_a_likelihood_that_is_not_finite_is_an_error():
     begin = start("spherical", means)
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="not a finite number"):
         run_em(ArraySource(x * 1e160), begin)
+
+
+def test_sums_of_few_pairs_are_those_of_all_points():
+    rng = np.random.default_rng(0)
+    shares = np.where(rng.random((50, 200)) < 0.02, rng.random((50, 200)), 0.0)
+    shares[7] = 0.0  # a component without points
+    x = rng.standard_normal((2, 200))
+    phi = np.concatenate([np.ones((1, 200)), x])
+    expected = np.concatenate([shares @ phi.T, np.einsum("kn,in,jn->kij", shares, x, x).reshape(50, 4)], axis=1)
+    np.testing.assert_allclose(sums_by_component(shares, phi), expected, rtol=1e-12, atol=1e-14)
+    dense = rng.random((50, 200))  # one product per component
+    expected = np.concatenate([dense @ phi.T, np.einsum("kn,in,jn->kij", dense, x, x).reshape(50, 4)], axis=1)
+    np.testing.assert_allclose(sums_by_component(dense, phi), expected, rtol=1e-12, atol=1e-13)

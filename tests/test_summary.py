@@ -13,6 +13,7 @@ def fitted(n_cells=2, n_columns=2, noise_scale="auto"):
     """What a summary reads of a fitted model."""
     return SimpleNamespace(
         covariance="identity",
+        covariance_="identity",
         correction_of="nothing",
         noise_scale=noise_scale,
         noise_scale_=0.25,
@@ -75,7 +76,8 @@ def test_levels_of_a_mixture_and_where_they_are_corrected():
 )
 def test_learnt_covariances_and_where_they_end(floor, end):
     model = fitted()
-    model.covariance, model.noise_floor_ = "general", floor
+    model.covariance = model.covariance_ = "general"
+    model.noise_floor_ = floor
     lines = words(model, Columns.plain(["a", "b"]))
     assert " ".join(lines[1]) == f"2 cells in 2 columns; covariances learnt{end}"
 

@@ -8,11 +8,12 @@ from benchmarks.frame import Suite
 from benchmarks.gaussian.digits import ACCURACY
 from benchmarks.gaussian.fits import ACCELERATION, FITS, ONE_HOT
 from benchmarks.gaussian.machine import BLAS, MEMORY, MISSING, THREADS
+from benchmarks.gaussian.real import REAL
 from benchmarks.gaussian.speed import ITERATION, ROWS
 
 SUITE = Suite(
     "benchmarks.gaussian",
-    (ITERATION, ROWS, FITS, THREADS, MEMORY, ACCURACY, ACCELERATION, BLAS, MISSING, ONE_HOT),
+    (ITERATION, ROWS, FITS, THREADS, MEMORY, ACCURACY, ACCELERATION, BLAS, MISSING, ONE_HOT, REAL),
     (ROOT / "docs" / "gaussian_benchmarks.md",),
     with_version=True,
 )

@@ -20,7 +20,7 @@ from scoremix import DiffusionMixture
 from scoremix.arrays import Floats
 from scoremix.evaluation import make_gaussian_mixture, posterior_regret
 from scoremix.evaluation.gaussian_truth import GaussianMixtureTruth
-from scoremix.learning.mixtures.npmle import FixedVariancePrior
+from scoremix.learning.mixtures.npmle import CommonVariance
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource
@@ -34,7 +34,7 @@ def limit(truth: GaussianMixtureTruth, x: Floats) -> Mixture:
     """Maximum likelihood for centres and weights, the variance known: EM from the truth."""
     k, d = truth.means.shape
     start = Mixture(truth.weights, truth.means, Spherical(np.ones(k), d))
-    return FixedVariancePrior(1.0, d).em(ArraySource(x), start, 200)
+    return CommonVariance(1.0, d).em(ArraySource(x), start, 200)
 
 
 def learnt(x: Floats, seed: int) -> tuple[DiffusionMixture, float]:

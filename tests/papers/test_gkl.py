@@ -21,7 +21,7 @@ from scoremix.evaluation import (
 
 def fit(problem, n, seed=0, **parameters):
     X = problem.sample(n, np.random.default_rng(seed))
-    return DiffusionMixture(correction_of="nothing", random_state=seed, **parameters).fit(X)
+    return DiffusionMixture(noise_scale=1.0, correction_of="nothing", random_state=seed, **parameters).fit(X)
 
 
 def bound(model, problem):

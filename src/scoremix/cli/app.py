@@ -32,7 +32,7 @@ _COVARIANCES = ("covariance", "covariance_type", "covariance_model")
 
 # What it may be; the first is the default.
 _COVARIANCES_OF = {
-    "diffusion": ("identity", "general"),
+    "diffusion": ("auto", "identity", "general"),
     "gaussian": ("full", "tied", "diag", "spherical"),
     "ddpm": ("identity", "diag", "full"),
 }
@@ -68,8 +68,9 @@ _Covariance = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|NUMBER",
-        help="Diffusion model: identity (noise of --noise-scale in every column) or general (learnt). Gaussian model: "
-        "full, tied (one for all), diag or spherical. ddpm model: identity or a variance where it is known; diag and "
+        help="Diffusion model: identity (noise of --noise-scale in every column), general (learnt), or auto: identity "
+        "where that explains the data. Gaussian model: full, tied (one for all), diag or spherical. ddpm model: "
+        "identity or a variance where it is known; diag and "
         "full are learnt. The first is the default.",
     ),
 ]
@@ -198,7 +199,7 @@ def _fit(
         ladder = scoremix.DiffusionMixture(
             covariance=kind,
             correction_of=correction_of.value,
-            noise_scale=1.0 if kind == "general" else parse_number_or_auto(float, noise_scale, "--noise-scale"),
+            noise_scale=parse_number_or_auto(float, noise_scale, "--noise-scale"),
             degree=parse_number_or_auto(int, degree, "--degree"),
             gates=gates.value,
             n_levels=levels,

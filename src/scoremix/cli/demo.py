@@ -69,7 +69,7 @@ def _learn(example: _Example, target: Path, console: Console) -> str:
         names, array = read_table(path)
     columns = example.columns(names, array)
     # Cells alone: they split as the noise falls, which is what the figure shows.
-    model = DiffusionMixture(correction_of="nothing", noise_scale="auto", min_weight=_MIN_WEIGHT, random_state=0)
+    model = DiffusionMixture("identity", correction_of="nothing", min_weight=_MIN_WEIGHT, random_state=0)
     model.fit(columns.encode(array))
     samples = columns.decode(model.sample(_N_SAMPLES, random_state=0))
     model.save(target / f"{example.name}.safetensors", columns=columns)

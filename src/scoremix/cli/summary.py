@@ -53,12 +53,13 @@ def mean_line(log_density: Floats) -> str:
 
 def _one_line(model: DiffusionMixture, columns: Columns) -> str:
     found = f"{plural(model.n_cells_, 'cell')} in {plural(len(columns.names), 'column')}"
-    if model.covariance == "general":
+    chosen = "chosen from the data" if model.noise_scale == "auto" else "as given"
+    if model.covariance_ == "general":
         end = (
             f"; nothing below sigma {model.noise_floor_:.3g}: no width in some direction" if model.noise_floor_ else ""
         )
-        return f"{found}; covariances learnt{end}"
-    chosen = "chosen from the data" if model.noise_scale == "auto" else "as given"
+        why = "; no single noise scale explains the data" if model.covariance == "auto" and not end else ""
+        return f"{found}; covariances learnt{why}{end}"
     unit = "standard deviations of the columns" if columns.is_standardized else "the units of the data"
     return f"{found}; noise scale {model.noise_scale_:.5g} in {unit} ({chosen})"
 

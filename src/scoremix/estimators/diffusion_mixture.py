@@ -59,13 +59,11 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
     ----------
     covariance : {"auto", "identity", "general"}, default="auto"
         "identity": the noise in the data is isotropic, with standard deviation `noise_scale`. "general": covariances
-        are learnt; units of the columns do not matter, and `noise_scale` is not used. "auto": "identity" where a
-        `noise_scale` is given, or atoms of one scale predict held-out samples as well as full covariances do, within
-        two standard errors; else "general". `covariance_` tells which.
+        are learnt; units of columns do not matter. "auto": "identity" where a `noise_scale` is given, or one scale
+        predicts held-out samples as well as full covariances do, within two standard errors; else "general".
     noise_scale : float or "auto", default="auto"
         Standard deviation of that noise, > 0, in the units of X. "auto" takes the largest one that the data are
-        consistent with: maximum likelihood for clusters; above the truth where centers are spread out evenly (by a
-        tenth for balls of radius 2), which data cannot tell from more noise.
+        consistent with: above the truth where centers are spread out evenly, which looks like more noise.
     degree : int or "auto", default="auto"
         Degree of the polynomials of ``correction_of="nothing"``, at least 1 (constants alone never split the first
         cell); "auto" chooses 0 to 5 per level and cell by held-out denoising loss. With "general" and soft gates it
@@ -115,7 +113,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         0, or the lowest noise level, where the data have no width in some direction and so no score without noise:
         the distribution that is learnt is that of the data with this noise, and lower levels are answered at this one.
     covariance_ : str
-        "identity" or "general", as it was learnt.
+        "identity" or "general".
     noise_scale_ : float
         The noise scale that was used; 0 with "general".
     n_cells_ : int
@@ -139,8 +137,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
 
     Notes
     -----
-    Time is linear in the number of rows and memory beyond X independent of it. Results do not depend on chunking or on
-    the number of threads beyond rounding.
+    Time is linear in the rows, memory beyond X independent of them; chunks and threads change results by rounding only.
 
     References
     ----------
@@ -226,7 +223,8 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         Warns
         -----
         UserWarning
-            If the data or a component have no width in some direction, so that learning stops at a noise level above 0.
+            If the data or a component have no width in some direction, so that learning stops at a noise level above 0;
+            if a given `noise_scale` needs 256 atoms or more, and the data suggest one more than 1.5 times as large.
         """
         check_diffusion_parameters(self.get_params())
         X = validated_samples(self, X, reset=True, min_rows=2)
@@ -262,13 +260,14 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         ValueError
             If Y does not fit the fitted data, or sigma is negative or of the wrong shape.
         """
-        Y, level = self._asked(Y, self._lowest() if sigma is None else sigma)
+        check_is_fitted(self)
+        Y, level = self._asked(Y, float(self.noise_levels_[-1]) if sigma is None else sigma)
         return self.ladder_.score(Y, level)
 
     def denoise(self, Y: ArrayLike, sigma: ArrayLike) -> Array:
         """Expected clean sample ``E[x | y]`` of ``y = x + sigma z``; the data's own noise stays in x.
 
-        Parameters and errors as for `score_function`.
+        Errors as for `score_function`.
 
         Parameters
         ----------
@@ -464,12 +463,7 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         return GaussianMixture.from_parameters(weights, centers, variances, "spherical")
 
     def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        method: str = "dpm",
-        n_steps: int | None = None,
-        random_state: Any = None,
+        self, n_samples: int = 1, *, method: str = "dpm", n_steps: int | None = None, random_state: Any = None
     ) -> Floats:
         """Draw new samples of the data's distribution.
 
@@ -566,6 +560,11 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
         self.covariance_ = "identity" if self.noise_scale_ else "general"
         self.noise_floor_ = float(self.noise_levels_[-1]) if learnt.is_flat else 0.0
         self._set_clusters(learnt.clusters, learnt.components)
+        if learnt.better_scale is not None:
+            warn(
+                f"noise_scale={self.noise_scale_:.3g} needs {learnt.ladder.levels[-1].degrees.size} atoms: the data "
+                f"suggest {learnt.better_scale:.3g}. Give that, or noise_scale='auto'."
+            )
         if learnt.is_flat:
             warn(
                 "X has no width in some direction (columns that determine each other, clusters on a plane or a line, "
@@ -590,10 +589,6 @@ class DiffusionMixture(LearntAttributes, BaseEstimator):
             setattr(self, name, value)
         self._set_clusters(self._clusters, self._components)
         self._seal()
-
-    def _lowest(self) -> float:
-        check_is_fitted(self)
-        return float(self.noise_levels_[-1])
 
     def _asked(self, Y: Any, sigma: Any) -> tuple[Array, Array | float]:
         """Validate points and noise levels that a fitted model is asked at; warn where it has seen nothing."""

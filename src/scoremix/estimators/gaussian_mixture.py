@@ -33,7 +33,8 @@ from scoremix.estimators.model_files import pack_mixture
 from scoremix.estimators.parameters import OWN_STARTS, check_mixture_parameters
 from scoremix.estimators.progress import Passes
 from scoremix.learning.em.acceleration import ACCELERATIONS
-from scoremix.learning.em.em import EMResult, ExpectedMoments, Prior, e_step, run_em
+from scoremix.learning.em.em import EMResult, Prior, e_step, run_em
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.learning.em.missing import Filled, evaluate_with_missing, expectation_with_missing
 from scoremix.learning.em.posterior import total_weight
 from scoremix.learning.em.seeding import initial_mixture, n_distinct_rows
@@ -41,7 +42,7 @@ from scoremix.learning.em.shrinkage import ENOUGH_ROWS
 from scoremix.learning.em.stepwise import Running
 from scoremix.learning.search.component_number import search_component_number
 from scoremix.learning.search.global_start import PLAIN_PASSES, check_optimality, find_global_start, shared_prior
-from scoremix.models.covariance.interface import least_variance
+from scoremix.models.covariance.interface import is_thin
 from scoremix.models.covariance.types import n_free
 from scoremix.models.mixture import Mixture, repeated
 from scoremix.paths import FilePath
@@ -454,7 +455,7 @@ class GaussianMixture(KnownMixture):
 
     def _is_flat(self, mixture: Mixture) -> bool:
         """Whether a component has no width in some direction: moves then gain by `reg_covar`, and judge no start."""
-        return least_variance(mixture.covariance) < FLAT * self.reg_covar
+        return is_thin(mixture.covariance, FLAT * self.reg_covar)
 
     def _is_scarce(self, source: Source) -> bool:
         """Whether rows are few for the parameters of the components."""

@@ -324,7 +324,7 @@ def unpack_ladder(header: dict[str, Any], arrays: Arrays) -> Unpacked:
     if (names := _named(held)) is not None:
         fitted["feature_names_in_"] = names
     params = {"correction_of": "nothing"} | held["params"]  # what files from before this parameter hold
-    if params["covariance"] == "general":
+    if params.get("covariance") == "general":
         params["noise_scale"] = "auto"  # a number, in files from before it could be left out
     return params, fitted
 

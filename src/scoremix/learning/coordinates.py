@@ -34,6 +34,7 @@ Samples = TypeVar("Samples", bound=InMemorySamples)
 NO_WIDTH = 1e-10  # A column of less than this share of its variance beside the others is determined by them.
 RULED = 10.0  # A standard deviation of so many robust ones is ruled by few rows.
 NORMAL = 1.4826  # Standard deviation of a normal distribution, in units of its median absolute deviation.
+MANY, SOME = 64, 500  # In many columns so many rows tell about medians at first.
 THIN = 1e-6  # Variance where there is none, in units of a typical one.
 
 
@@ -108,11 +109,15 @@ class IndependentColumns:
 def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Mean and standard deviation of the columns (1 where it is constant), or robust ones, and where they are that."""
     x, weight = rows.x, rows.weight
-    middle = np.median(x, axis=0)
+    some = x if x.shape[1] < MANY else x[:: max(1, len(x) // SOME)]
+    middle = np.median(some, axis=0)
     local = x - middle  # exactly 0 in a constant column, whose mean need not be its value
     mean = np.average(local, axis=0, weights=weight)
     scale = np.sqrt(np.average((local - mean) ** 2, axis=0, weights=weight))
-    robust = NORMAL * np.median(np.abs(local), axis=0)
+    robust = NORMAL * np.median(np.abs(some - middle), axis=0)
+    if some is not x:  # what some rows leave open, all decide
+        open_ = np.flatnonzero(scale > RULED / 2 * robust)
+        robust[open_] = NORMAL * np.median(np.abs(x[:, open_] - np.median(x[:, open_], axis=0)), axis=0)
     ruled = (robust > 0) & (scale > RULED * robust)
     origin, scale = np.where(ruled, middle, middle + mean), np.where(ruled, robust, scale)
     if TYPES[kind].is_round:
@@ -124,13 +129,14 @@ def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats,
 def _independent(centered: Floats, weight: Floats, *, follow: bool) -> tuple[Ints, Floats]:
     """Columns that determine the others, and how; but for constant ones all, where others are not followed."""
     d = centered.shape[1]
-    second = product(centered.T * weight, centered) / weight.sum()
-    variance = np.diagonal(second).copy()
-    width = np.sqrt(np.where(variance > NO_WIDTH, variance, 1.0))
     if not follow:
+        variance = product(weight, centered**2) / weight.sum()
         kept = np.flatnonzero(variance > NO_WIDTH)
         loads = np.eye(d)[:, kept]
     else:
+        second = product(centered.T * weight, centered) / weight.sum()
+        variance = np.diagonal(second).copy()
+        width = np.sqrt(np.where(variance > NO_WIDTH, variance, 1.0))
         factor, pivots, rank, _ = lapack.dpstrf(second / width[:, None] / width, tol=NO_WIDTH)
         order = pivots - 1
         sorting = np.argsort(order[:rank])

@@ -30,7 +30,7 @@ from scoremix.learning.gkl.ladder import learn_ladder
 from scoremix.learning.mixtures.levels import find_base_mixture, learn_levels
 from scoremix.learning.mixtures.mean_subspace import rotate_to_means
 from scoremix.learning.mixtures.noise_scale import OneScale, find_one_scale
-from scoremix.learning.mixtures.npmle import finish_atoms, learn_atoms
+from scoremix.learning.mixtures.npmle import TOO_MANY, finish_atoms, learn_atoms
 from scoremix.learning.moments import Moments
 from scoremix.learning.regression.corrections import FOLDS
 from scoremix.learning.regression.scores import FittedLevel, RegressionSettings
@@ -41,6 +41,8 @@ from scoremix.noise import geometric_levels, paper_levels
 from scoremix.samples.source import Source
 
 FEW_ROWS = 20  # Fewer rows cannot tell one scale of noise from shapes.
+
+MUCH_LARGER = 1.5  # A given noise scale is wrong where it needs too many atoms and the data suggest so many times it.
 
 # Powers of ten that `n_levels` levels span at most, where the scales of the data are found: more have more levels.
 DECADES = 3
@@ -97,13 +99,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Learnt:
-    """A model of all levels, with what is reported of it: clusters, or components in the coordinates of the frame."""
+    """A model of all levels, with what is reported of it: clusters, or components in the coordinates of the frame.
+
+    better_scale: the noise scale that the samples suggest, where the given one needed far too many atoms.
+    """
 
     ladder: Ladder
     denoising_loss: Floats
     clusters: Clusters | None
     components: Mixture | None
     is_flat: bool = False
+    better_scale: float | None = None
 
 
 def learn_identity_cells(
@@ -144,10 +150,15 @@ def learn_identity_mixture(
         atoms = finish_atoms(inside, found.trials, found.atoms, rng)
     else:
         atoms = learn_atoms(inside, scale, rng)
+    better = None
+    if found is None and atoms.n_components >= TOO_MANY:
+        suggested = find_one_scale(source, moments, rng).scale
+        better = suggested if suggested > MUCH_LARGER * scale else None
     frame, atoms = rotate_to_means(source, moments, frame, atoms)
     base = BaseMixture(frame, atoms.take(np.argsort(-atoms.weights, kind="stable")), is_flat=False)
     ladder, losses = _corrected(source, base, scale, want, rng)
-    return Learnt(ladder, losses, find_clusters(source, ladder, want.min_weight, rng), None)
+    clusters = find_clusters(source, ladder, want.min_weight, rng)
+    return Learnt(ladder, losses, clusters, None, better_scale=better)
 
 
 def learn_general_mixture(source: Source, moments: Moments, want: Wanted, rng: np.random.Generator) -> Learnt:

@@ -6,7 +6,7 @@ Anything with a denoiser at (y, sigma) can be sampled, so models share no base c
 Read in this order:
 
 1. `covariance`: the four types, and why a pass of EM is two matrix products.
-2. `log_joint`: log densities of all components at once.
+2. `by_component`, `log_joint`: log densities of components one by one, and of all at once.
 3. `mixture`: a Gaussian mixture: density, score at any noise level, samples, parts and conditions.
 4. `gates`: which cell a point belongs to, hard (Voronoi) or soft.
 5. `whitening`, `likelihood_ratio`: roots of covariances; cells where one component's likelihood leads.

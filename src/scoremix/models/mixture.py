@@ -75,12 +75,17 @@ class Mixture:
         """Prepare the evaluation of many points, whose numbers have `itemsize` bytes."""
         return LogJoint(np.maximum(self.weights, LEAST_WEIGHT), self.means, self.covariance, itemsize)
 
-    def _ask(self, x: Array, question: Callable[[LogJoint, Evaluation], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Answer a question for the rows x chunk by chunk; each answer of a part has its points along axis 0."""
+    def _ask(
+        self, x: Array, question: Callable[[LogJoint, Evaluation], tuple[Array, ...]], *, nearly: bool = True
+    ) -> tuple[Array, ...]:
+        """Answer a question for the rows x chunk by chunk; each answer of a part has its points along axis 0.
+
+        nearly: components that say nothing about a row may be left out.
+        """
         xp, joint = namespace(x), self.joint(itemsize_of(x))
         rows, answers = CHUNK_MEGABYTES * joint.rows_per_megabyte, []
         for start in range(0, x.shape[0], rows):
-            parts = list(joint.parts(x[start : min(start + rows, x.shape[0]), :].T))
+            parts = list(joint.parts(x[start : min(start + rows, x.shape[0]), :].T, nearly=nearly))
             chunk = [
                 xp.concat(pieces, axis=0) for pieces in zip(*(question(joint, part) for part in parts), strict=True)
             ]
@@ -212,7 +217,7 @@ class Mixture:
         rest = np.setdiff1d(np.arange(self.n_features), columns)
         part, point = self.marginal(columns).take(self._support), np.asarray(values, dtype=np.float64)[None, :]
         shares = np.zeros(self.n_components)  # not cut anywhere: other columns may tell against the likeliest
-        shares[self._support] = softmax(part._ask(point, lambda _, asked: (asked.log_joint.T,))[0][0])
+        shares[self._support] = softmax(part._ask(point, lambda _, asked: (asked.log_joint.T,), nearly=False)[0][0])
         gain, covariance = self.regression(columns)
         means = self.means[:, rest] + np.einsum("kij,kj->ki", gain, values - self.means[:, columns])
         return Mixture(shares, means, covariance)

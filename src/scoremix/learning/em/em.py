@@ -1,8 +1,6 @@
 """Expectation maximisation: nothing but update until converged.
 
-One pass over the data is the statistic of this file, `ExpectedMoments`: for every component the mass, the first and the
-second moment about its own present mean. About the mean, not about the origin: then the new parameters are small
-corrections, and no digits are lost where means are far apart. The M-step is the small solve.
+One pass over the data adds up `ExpectedMoments` (`expected`); the M-step is the small solve.
 
 `run_em` iterates passes, plain or accelerated; an accelerated step is a guess that is taken back where it lowers the
 likelihood. Its stopping rule, and what it reports, are those of scikit-learn.
@@ -19,11 +17,14 @@ from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, indices_like, namespace, product, to_numpy
 from scoremix.learning.em.acceleration import Acceleration
+from scoremix.learning.em.by_component import dense_pass, sums_of_all
+from scoremix.learning.em.candidates import CandidatePass, Step, may_leave_out
+from scoremix.learning.em.expected import NOTHING, ExpectedMoments
 from scoremix.models.covariance.interface import CollapsedError, Covariance, representable
 from scoremix.models.covariance.tied import Tied
 from scoremix.models.log_joint import Evaluation, LogJoint, itemsize_of, normalize_posterior
 from scoremix.models.mixture import Mixture
-from scoremix.samples.reduce import accumulate, add_fields, available_threads
+from scoremix.samples.reduce import accumulate, available_threads
 from scoremix.samples.source import Chunk, Source
 
 COLLAPSED = 1e-6  # Smallest variance of a component, relative to that of a typical one in the same direction.
@@ -39,32 +40,10 @@ MIN_CHUNK, MAX_CHUNK = 512, 16384
 # Sums are kept for so many frames; with more, every chunk is brought to the means, which takes time but no memory.
 FEW_FRAMES = 8
 
-# Shares of points, by bytes of a number, that change no sum of those of a component beyond rounding.
-NOTHING = {8: 1e-18, 4: 1e-9}
+PRODUCTS = 400  # Products of coordinates of a component's points in a chunk that cost less than a call.
 
 # Up to this many responsibilities x features in a pass one thread does it: more would only wait for each other.
 SMALL_WORK = 2**24
-
-
-@dataclass(frozen=True)
-class ExpectedMoments:
-    """What a pass adds up.
-
-    mass (k,); first (k, d); log_likelihood: sum of the log densities, times the weights of the rows.
-    """
-
-    mass: Floats
-    first: Floats
-    second: Floats
-    log_likelihood: float
-    weight: float
-
-    __add__ = add_fields
-
-    @property
-    def mean_log_likelihood(self) -> float:
-        """Log likelihood per unit of weight."""
-        return self.log_likelihood / self.weight
 
 
 @dataclass
@@ -149,6 +128,10 @@ def _double(x: Array) -> Floats:
 def sums_by_component(shares: Array, phi: Array) -> Floats:
     """Sums without the products of coordinates: a symmetric product per component, of the points it has."""
     xp, second, least = namespace(phi), [], NOTHING[itemsize_of(phi)]
+    if isinstance(phi, np.ndarray):
+        pairs = np.nonzero(shares > least)
+        if len(pairs[0]) * phi.shape[0] ** 2 < PRODUCTS * shares.shape[0]:
+            return _sums_of_pairs(shares, phi, *pairs)
     for k in range(shares.shape[0]):
         x, share = phi[1:, :], shares[k, :]
         mine = np.flatnonzero(to_numpy(share) > least)
@@ -160,6 +143,18 @@ def sums_by_component(shares: Array, phi: Array) -> Floats:
     return np.concatenate([_double(product(shares, phi.T)), np.array(second)], axis=1)
 
 
+def _sums_of_pairs(shares: Floats, phi: Floats, component: NDArray[np.intp], point: NDArray[np.intp]) -> Floats:
+    """The same, of the pairs of a component and a point that it has a share in: no call for every component."""
+    k, d = shares.shape[0], phi.shape[0] - 1
+    found, first = np.unique(component, return_index=True)
+    x = phi[1:, point].astype(np.float64)
+    pairs = np.concatenate([np.ones((1, len(point))), x, (x[:, None, :] * x[None]).reshape(d * d, -1)])
+    sums = np.zeros((k, 1 + d + d * d))
+    if len(found):
+        sums[found] = np.add.reduceat(pairs * shares[component, point], first, axis=1).T
+    return sums
+
+
 def e_step(source: Source, mixture: Mixture, n_threads: int | None = None) -> ExpectedMoments:
     """E-step: one pass over a source.
 
@@ -168,11 +163,13 @@ def e_step(source: Source, mixture: Mixture, n_threads: int | None = None) -> Ex
     support = np.flatnonzero(mixture.weights != 0)  # weights that are no numbers stay, and show
     if len(support) < mixture.n_components:
         return with_others(e_step(source, mixture.take(support), n_threads), support, mixture)
-    first = next(iter(source.chunks(1))).x
-    joint = mixture.joint(itemsize_of(first))
     k, p = mixture.n_components, mixture.covariance.n_sums(mixture.n_features)
     n_threads = 1 if source.n_rows * k * p <= SMALL_WORK else n_threads or available_threads()
+    first = next(iter(source.chunks(1))).x
+    joint = mixture.joint(itemsize_of(first))
     numbers = CHUNK_NUMBERS if n_threads == 1 else THREADED_CHUNK_NUMBERS
+    if joint.by_component is not None:
+        return dense_pass(source, joint.by_component, n_threads)
     # Stacked factors are walked component by component: twice the rows make these short calls longer.
     width = k * mixture.n_features // 2 + k if joint.is_stacked else k + p
     rows = int(np.clip(numbers // width, MIN_CHUNK, MAX_CHUNK))
@@ -206,11 +203,9 @@ def with_others(expected: ExpectedMoments, support: NDArray[np.intp], mixture: M
 
 def expected_of(joint: LogJoint, x: Array, weight: Array | None) -> ExpectedMoments:
     """Statistics of the points x of shape (d, n), with weights of shape (n,) or without."""
+    if joint.by_component is not None:
+        return sums_of_all(joint.by_component, x.T, weight).expected()
     return sums_of(joint, x, weight).expected(joint, joint.covariance)
-
-
-# An E-step: one pass over a source, on so many threads.
-Step = Callable[[Source, Mixture, int | None], ExpectedMoments]
 
 
 class Prior(Protocol):
@@ -303,6 +298,8 @@ def run_em(
 
     ValueError: If the likelihood is not finite: numbers too large for their precision.
     """
+    if step is e_step and may_leave_out(source, start):
+        step = CandidatePass(e_step)
     mixture, fallback = start, start
     bounds: list[float] = []
     guessed, converged, passes = False, False, 0

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.learning.em.em import Step, run_em
+from scoremix.learning.em.candidates import Step
+from scoremix.learning.em.em import run_em
 from scoremix.learning.em.missing import Filled, completed_parts, evaluate_with_missing, expectation_with_missing
 from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, load_samples
 from scoremix.models.covariance.full import Full

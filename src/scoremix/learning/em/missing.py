@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Array, Floats, product, to_numpy
-from scoremix.learning.em.em import ExpectedMoments, expected_of, with_others
+from scoremix.learning.em.em import expected_of, with_others
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import LOG_2PI, by_column
 from scoremix.models.log_joint import itemsize_of, normalize_posterior
 from scoremix.models.mixture import Mixture

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
-from scoremix.learning.em.em import ExpectedMoments, Step, e_step
+from scoremix.learning.em.candidates import CandidatePass, Step
+from scoremix.learning.em.em import e_step
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import Covariance
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
@@ -45,7 +47,7 @@ class InMemorySamples:
     @property
     def step(self) -> Step:
         """The E-step that the rows need."""
-        return e_step
+        return self._candidates
 
     @cached_property
     def total(self) -> float:
@@ -61,6 +63,11 @@ class InMemorySamples:
     def source(self) -> Source:
         """The rows for a learner."""
         return ArraySource(self.x, self.unequal)
+
+    @cached_property
+    def _candidates(self) -> CandidatePass:
+        """E-steps on the rows: what one mixture showed of them helps with the next, which is alike."""
+        return CandidatePass(e_step)
 
     def single(self) -> InMemorySamples:
         """The same rows in single precision, unless one is too far out to be told from its neighbours in it."""
@@ -99,7 +106,7 @@ class InMemorySamples:
 
     def posterior(self, mixture: Mixture) -> Posterior:
         """Evaluate a mixture at all rows."""
-        log_density, shares = mixture.evaluate(self.x)
+        log_density, shares = self._candidates.evaluate(self.source, mixture) or mixture.evaluate(self.x)
         return Posterior(self, mixture, log_density, np.asarray(shares))
 
 

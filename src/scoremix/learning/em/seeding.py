@@ -6,7 +6,7 @@ M-step is a pass over all rows, with labels for responsibilities, on the same ke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from scoremix.learning.em.em import (
     second_moment,
     sums_by_component,
 )
+from scoremix.learning.em.expected import ComponentSums
+from scoremix.models.by_component import ALL, pays_by_component, take_rows
 from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.covariance.tied import Tied
@@ -33,6 +35,8 @@ from scoremix.samples.source import Chunk, Source
 
 # Rows that seeds are chosen from and Lloyd steps are made on, at most.
 SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT = 20_000, 200
+
+TELLING = 3  # So many columns are asked first whether rows are distinct.
 
 MAX_LLOYD = 300  # Most Lloyd steps.
 
@@ -79,6 +83,16 @@ def mixture_of_cells(source: Source, sample: Floats, centers: Floats, kind: str,
         return _nearest(part.log_joint)
 
     return _first_step(source, centers, _scale(sample, centers), kind, reg, shares, None, prior)
+
+
+def mixture_of_shares(source: Source, shares: Floats, centers: Floats, kind: str, reg: float, prior: Prior) -> Mixture:
+    """The mixture of components that have shares (n, k) in the rows, whose means are centers (k, d)."""
+
+    def given(chunk: Chunk, part: Evaluation) -> Array:
+        some = shares[chunk.start : chunk.stop].T
+        return some if part.order is None else some[:, part.order]
+
+    return _first_step(source, centers, 1.0, kind, reg, given, None, prior)
 
 
 def _scale(sample: Floats, centers: Floats) -> float:
@@ -193,16 +207,20 @@ def _first_step(
     covariance = isotropic(kind, k, d, scale)
     # One frame for "random", whose shares are drawn row by row; frames keep distant centers accurate otherwise.
     joint = LogJoint(np.full(k, 1 / k), centers, Spherical(np.full(k, scale), d))
+    begun = Mixture(np.full(k, 1 / k), centers, covariance)
+    is_by_component = isinstance(covariance, Full) and pays_by_component(k, d)
 
-    def statistic(chunk: Chunk) -> FrameSums:
-        xp, total = namespace(chunk.x), FrameSums({}, {}, 0.0, 0.0)
-        for part in joint.parts(chunk.x.T):
-            weight = chunk.weight
-            if weight is not None and part.order is not None:
-                weight = xp.take(weight, part.order)
-            given, weight_here = shares(chunk, part), float(part.phi.shape[1])
-            if weight is not None:
-                given, weight_here = given * weight[None, :], float(xp.sum(weight))
+    def by_component(chunk: Chunk) -> ComponentSums:
+        total = ComponentSums(np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)))
+        for part, given, _, weight_here in _given(joint, shares, chunk):
+            x = take_rows(chunk.x, ALL if part.order is None else to_numpy(part.order))
+            total += ComponentSums.of(centers, x, [(j, ALL, given[j, :]) for j in range(k)])
+            total.weight += weight_here
+        return total
+
+    def together(chunk: Chunk) -> FrameSums:
+        total = FrameSums({}, {}, 0.0, 0.0)
+        for part, given, weight, weight_here in _given(joint, shares, chunk):
             x = part.phi[1 : d + 1, :]
             if isinstance(covariance, Full) and are_few_and_large(k, d):
                 sums = sums_by_component(given, part.phi[: d + 1, :])
@@ -212,9 +230,27 @@ def _first_step(
             total += FrameSums({part.frame: sums}, common, 0.0, weight_here)
         return total
 
-    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // (k + covariance.n_sums(d)), MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
-    sums = accumulate(statistic, source, chunk_rows=rows, n_threads=n_threads)
-    return m_step(sums.expected(joint, covariance), Mixture(np.full(k, 1 / k), centers, covariance), reg, prior)
+    numbers = k + d if is_by_component else k + covariance.n_sums(d)
+    rows = BLOCK * int(np.clip(CHUNK_NUMBERS // numbers, MIN_CHUNK, MAX_CHUNK) // BLOCK or 1)
+    if is_by_component:
+        expected = accumulate(by_component, source, chunk_rows=rows, n_threads=n_threads).expected()
+    else:
+        expected = accumulate(together, source, chunk_rows=rows, n_threads=n_threads).expected(joint, covariance)
+    return m_step(expected, begun, reg, prior)
+
+
+def _given(
+    joint: LogJoint, shares: Callable[[Chunk, Evaluation], Array], chunk: Chunk
+) -> Iterator[tuple[Evaluation, Array, Array | None, float]]:
+    """The parts of a chunk: responsibilities times weights, (k, n), the weights, if there are any, and their sum."""
+    xp, weight = namespace(chunk.x), chunk.weight
+    for part in joint.parts(chunk.x.T):
+        given, n = shares(chunk, part), float(part.phi.shape[1])
+        if weight is None:
+            yield part, given, None, n
+        else:
+            here = weight if part.order is None else xp.take(weight, part.order)
+            yield part, given * here[None, :], here, float(xp.sum(here))
 
 
 def n_distinct_rows(source: Source, at_most: int) -> int:
@@ -224,6 +260,8 @@ def n_distinct_rows(source: Source, at_most: int) -> int:
         x = to_numpy(chunk.x)
         if chunk.weight is not None:
             x = x[to_numpy(chunk.weight) > 0]
+        if any(len(np.unique(column)) >= at_most for column in x[:, :TELLING].T):
+            return at_most  # rows that differ in one column need no look at the others
         found = np.unique(np.concatenate([found, x]), axis=0)
         if len(found) >= at_most:
             return at_most

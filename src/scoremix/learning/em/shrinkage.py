@@ -17,13 +17,13 @@ width of categories.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 from scipy.special import gammaln, multigammaln
 
 from scoremix.arrays import Floats
@@ -31,11 +31,17 @@ from scoremix.models.covariance.types import TYPES
 
 MOST = 1000.0  # Rows that a common value counts for, at most.
 ROWS = np.geomspace(0.1, MOST, 25)  # Numbers of rows that the common shape may count for.
-ENOUGH_ROWS = 20  # With more rows per parameter of a component the prior changes nothing that matters.
+ENOUGH_ROWS = 16  # With more rows per parameter of a component the prior changes nothing that matters.
 SURE = 2.0  # Nats by which a number of rows may be less probable than the best one, and still be taken for possible.
+GHOST = 0.1  # Variance of a ghost, in units of a typical one.
 ENOUGH = 10.0  # Rows per dimension with which a component needs no ghosts.
 CATEGORIES = 10  # A column of fewer values is not a measurement that was rounded.
 CATEGORY = 0.1  # Standard deviation of a category in a search, as a share of the smallest step to another.
+
+# Matrices of so many numbers are large: they are taken one after the other, and by their factors, not eigenvalues.
+LARGE = 64**2
+FEW = 3  # So many, the heaviest, tell about where the evidence is largest.
+SELDOM = 4  # How much their common shape counts for is found anew at every fourth update: it hardly changes.
 
 # What is added to the diagonal of the common shape, relative to it: more where that is not enough.
 SINGULAR = (1e-9, 1e-6, 1e-3)
@@ -95,6 +101,11 @@ class FixedShapePrior:
         pulled = self.rows * volume.reshape(-1, *[1] * (second.ndim - 1)) * self.shape
         return mass + self.rows, second + pulled
 
+    def white(self, n_features: int) -> FixedShapePrior:
+        """The same in directions in which the covariance that is known is 1."""
+        ghosts = None if self.ghosts is None else PseudoObservations(self.kind, n_features, GHOST, self.ghosts.mass)
+        return FixedShapePrior(self.kind, self.rows, np.eye(n_features), ghosts)
+
     @cached_property
     def _inverse(self) -> Floats:
         inverse = _inverse_factor(self.shape)
@@ -108,6 +119,7 @@ class EmpiricalBayesShapePrior:
     kind: str
     n_features: int
     ghosts: PseudoObservations | None = None
+    _likely: list[int] = field(default_factory=list, compare=False)  # in `ROWS`, by update
 
     def add(self, mass: Floats, second: Floats) -> tuple[Floats, Floats]:
         """Masses (k,) and second moments about the means with the prior added; O(k d^3) for full covariances."""
@@ -120,8 +132,13 @@ class EmpiricalBayesShapePrior:
             return mass, second * _volume_ratio(mass, second / (d * mass), d)
         per_row = (slice(None),) + (None,) * (second.ndim - 1)
         rows, volume, shape = self._shapes(mass, second)
-        pulled = second + (rows * volume)[per_row] * shape
-        return mass + rows, _volume_ratio(mass, volume, d)[per_row] * pulled
+        ratio = _volume_ratio(mass, volume, d)
+        if second[0].size < LARGE:
+            return mass + rows, ratio[per_row] * (second + (rows * volume)[per_row] * shape)
+        pulled = np.multiply.outer(ratio * rows * volume, shape)
+        for one, by, moment in zip(pulled, ratio, second, strict=True):  # one after the other they stay in the cache
+            one += by * moment
+        return mass + rows, pulled
 
     def known(self, mass: Floats, second: Floats) -> FixedShapePrior:
         """The prior with the common shape of these components, for others that are to be like them."""
@@ -146,6 +163,13 @@ class EmpiricalBayesShapePrior:
 
     def _shapes(self, mass: Floats, second: Floats) -> tuple[float, Floats, Floats]:
         """How many rows the common shape counts for, volumes (k,), and the common shape."""
+        if second[0].size >= LARGE and not TYPES[self.kind].is_diagonal:
+            shape, volume = _shape_and_volumes(second, mass)
+            if len(self._likely) % SELDOM == 0:
+                self._likely.append(_most_probable(mass, volume, second, shape, self._likely[-1:]))
+            else:
+                self._likely.append(self._likely[-1])
+            return float(ROWS[self._likely[-1]]), volume, shape
         shape, volume, relative = _common_shape(self.kind, second / _per_row(mass, second), mass)
         if self.n_features == 1:
             return 0.0, volume, shape
@@ -176,6 +200,53 @@ def _common_shape(kind: str, values: Floats, mass: Floats) -> tuple[Floats, Floa
     return used, volume, np.maximum(relative, 0.0)
 
 
+def _shape_and_volumes(second: Floats, mass: Floats) -> tuple[Floats, Floats]:
+    """The common shape of large matrices, and volumes (k,), as `_common_shape` finds them."""
+    shape, flat = second.sum(axis=0), second.reshape(len(second), -1)
+    for _ in range(3):
+        used = shape
+        inverse = dpotri(_lower_factor(shape).T, lower=0)[0]  # the upper half; below it is the factor's nothing
+        inverse *= 2 - np.eye(len(shape))
+        volume = _positive(flat @ inverse.ravel() / (mass * len(shape)))
+        shape = ((1 / volume) @ flat).reshape(shape.shape) / mass.sum()
+    return used, volume
+
+
+def _most_probable(mass: Floats, volume: Floats, second: Floats, shape: Floats, last: list[int]) -> int:
+    """Where in `ROWS` the evidence of large matrices is largest: uphill, from where it was, or it is for some of them.
+
+    With determinants instead of eigenvalues it is exact at every number that is tried, and few are.
+    """
+    d, known = len(shape), dict[tuple[int, bool], float]()
+    few = np.argsort(-mass, kind="stable")[:FEW]
+    lower = _lower_factor(shape)
+    base, sound = 2 * float(np.log(np.diagonal(lower)).sum()), lower @ lower.T
+
+    def evidence(at: int) -> float:
+        if (at, step == 1) not in known:
+            prior, some = ROWS[at], np.arange(len(mass)) if step == 1 else few
+            spread = np.array([_log_det(prior * volume[k] * sound + second[k]) for k in some]) - base
+            each = _wishart(mass[some], np.array(prior), np.log(prior * volume[some]), spread, d)
+            known[at, step == 1] = float(np.sum(each))
+        return known[at, step == 1]
+
+    start, step = (last[0], 1) if last else (len(ROWS) // 2, 4)
+    while step:
+        near = [at for at in (start - step, start + step) if 0 <= at < len(ROWS)]
+        best = max(near, key=evidence)
+        if evidence(best) > evidence(start):
+            start = best
+        else:
+            step //= 2
+    return start
+
+
+def _log_det(matrix: Floats) -> float:
+    """Log determinant of a matrix that is overwritten; infinite where it is not positive."""
+    factor, info = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    return np.inf if info else 2 * float(np.log(np.diagonal(factor)).sum())
+
+
 def _inverse_factor(shape: Floats) -> Floats:
     """Lower triangular L with ``L^T L`` the inverse of a matrix, as far as it has one."""
     return np.asarray(dtrtri(_lower_factor(shape).T, lower=0)[0].T, dtype=np.float64)
@@ -203,11 +274,15 @@ def _evidence(mass: Floats, volume: Floats, relative: Floats, is_full: bool) -> 
     center = np.log(prior * volume)
     spread = np.log(prior[:, :, None] * volume[:, None] + mass[:, None] * relative).sum(axis=2)
     if is_full:
-        freedom = prior + d + 1
-        gammas = multigammaln((freedom + n) / 2, d) - multigammaln(np.broadcast_to(freedom / 2, (len(ROWS), 1)), d)
-        return np.asarray(gammas + freedom / 2 * d * center - (freedom + n) / 2 * spread)
+        return _wishart(n, prior, center, spread, d)
     freedom = prior + 2
     gammas = d * (gammaln((freedom + n) / 2) - gammaln(freedom / 2))
+    return np.asarray(gammas + freedom / 2 * d * center - (freedom + n) / 2 * spread)
+
+
+def _wishart(n: Floats, prior: Floats, center: Floats, spread: Floats, d: int) -> Floats:
+    freedom = prior + d + 1
+    gammas = multigammaln((freedom + n) / 2, d) - multigammaln(freedom / 2, d)
     return np.asarray(gammas + freedom / 2 * d * center - (freedom + n) / 2 * spread)
 
 
@@ -241,10 +316,10 @@ def width_of_categories(x: Floats) -> Floats | None:
 def _steps(x: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Numbers of values, and smallest gaps between them, of the columns that have each twice on average; else 0."""
     number, steps = np.zeros(x.shape[1], dtype=np.intp), np.zeros(x.shape[1])
-    some = x[: 8 * isqrt(len(x))]
-    for j, column in enumerate(x.T):
-        if len(np.unique(some[:, j])) == len(some):
-            continue  # of n / 2 values one would be there again, but for a chance of e^-64
+    some = np.sort(x[: 8 * isqrt(len(x))].T, axis=1)
+    # Of n / 2 values one would be among some rows twice, but for a chance of e^-64.
+    for j in np.flatnonzero((some[:, 1:] == some[:, :-1]).any(axis=1)):
+        column = x[:, j]
         values = np.unique(column[~np.isnan(column)])
         if 2 <= len(values) <= len(column) / 2:
             number[j], steps[j] = len(values), np.min(np.diff(values))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoremix.arrays import Floats
-from scoremix.learning.em.em import ExpectedMoments, m_step, recenter
+from scoremix.learning.em.em import m_step, recenter
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.mixture import Mixture
 
 # Rates fall as the number of batches to this power: between 1/2 and 1, smaller forgets the first batches sooner.

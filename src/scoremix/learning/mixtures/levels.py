@@ -61,6 +61,8 @@ ROWS_PER_DIRECTION = 5  # Rows per dimension that a component must have to be ca
 # Rows that corrections are first tried on, and standard errors that a promising one gains there.
 SCREEN_ROWS, PROMISING = 10_000, 0.5
 
+STRIDE, BESIDE = 3, (-2, -1, 1, 2)  # Levels of which one is tried first, and those beside it.
+
 # Rows that denoising losses are measured on where nothing is regressed, at most; pairs of noise, at least.
 LOSS_ROWS, LEAST_PAIRS = 10_000, 4096
 
@@ -121,16 +123,26 @@ def learn_levels(
 ) -> list[FittedLevel[CorrectedMixture]]:
     """Learn the model of every noise level: the mixture, corrected where its covariances were learnt.
 
-    A pass over `SCREEN_ROWS` rows per level, and one over all rows where a correction is promising on these.
+    What a mixture misses it misses at several levels in a row. So every third level is tried first, and of the others
+    those beside one that was corrected: a pass over `SCREEN_ROWS` rows for each that is tried, and one over all rows
+    where a correction is promising on these.
     """
-    fits, rows = [], in_subspace(source, base.frame)
+    rows = in_subspace(source, base.frame)
     few = ArraySource(rows.draw(max(SCREEN_ROWS, LOSS_ROWS), rng))
+
+    def tried(level: int) -> FittedLevel[CorrectedMixture]:
+        return _corrected(rows, few, base, float(sigmas[level]), level, how)
+
+    first = {} if base.frame.noise_scale else {level: tried(level) for level in range(len(sigmas))[1::STRIDE]}
+    promising = {level + step for level, fit in first.items() if fit.model.degrees.max() >= 0 for step in BESIDE}
+    fits = []
     for level, sigma in enumerate(sigmas.tolist()):
-        if base.frame.noise_scale:
-            loss = mixture_loss(few, base.mixture, sigma, (how.seed, level))
-            found = FittedLevel(uncorrected_level(base), loss)
+        if level in first:
+            found = first[level]
+        elif level in promising:
+            found = tried(level)
         else:
-            found = _corrected(rows, few, base, sigma, level, how)
+            found = FittedLevel(uncorrected_level(base), mixture_loss(few, base.mixture, sigma, (how.seed, level)))
         fits.append(_in_whole_space(found, base.frame, sigma))
         if report is not None:
             report(level, fits[-1])

@@ -23,8 +23,9 @@ import numpy as np
 from scoremix.arrays import Floats
 from scoremix.learning.coordinates import MIN_WIDTH, MOST_DIRECTIONS, in_subspace
 from scoremix.learning.em.posterior import InMemorySamples
-from scoremix.learning.mixtures.full_covariances import FOLD_PASSES, WIDE, learn_full_mixture, typical_gain
+from scoremix.learning.mixtures.full_covariances import WIDE, learn_full_mixture, typical_gain
 from scoremix.learning.mixtures.npmle import (
+    AFTER_SEEDS,
     CommonVariance,
     HeldOutTrials,
     ScoredMixture,
@@ -39,11 +40,15 @@ from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import leading_subspace
 from scoremix.samples.source import Source
 
-MARGIN = 2.0  # Standard errors by which shapes must predict better than one scale.
+# Standard errors by which shapes must predict better than one scale, and by which a few rows decide it.
+MARGIN, CLEAR = 2.0, 6.0
+
 FLOOR = 1e-3  # The smallest scale, relative to the widest direction.
 
-FIRST_ATOMS = 64  # With so many atoms shapes are asked whether they predict better: more would take time.
-CONTENDER_ROWS, CONTENDER_COMPONENTS = 8000, 50
+# Rows that train where one scale is first compared with shapes, and the most atoms and components: in most cases that
+# is no fine matter, and time spent on the one that loses is lost. EM passes of the contender.
+FIRST_ROWS, FIRST_ATOMS, FIRST_COMPONENTS, PASSES = 2500, 64, 30, 20
+
 HEAVY = 0.05  # Weight of a component that counts among the narrowest.
 
 
@@ -54,10 +59,10 @@ class Contender:
     log_density: Floats
     narrowest: float
 
-    def beats(self, atoms: ScoredMixture, trials: HeldOutTrials) -> bool:
-        """Whether it predicts surely better."""
+    def beats(self, atoms: ScoredMixture, trials: HeldOutTrials, margin: float) -> bool:
+        """Whether it predicts better by so many standard errors."""
         gain, error = typical_gain(self.log_density - atoms.log_density, trials.judging.weight)
-        return gain > MARGIN * error
+        return gain > margin * error
 
 
 @dataclass(frozen=True)
@@ -83,33 +88,39 @@ class OneScale:
 def find_one_scale(source: Source, moments: Moments, rng: np.random.Generator) -> OneScale:
     """Learn atoms whose variance is free, and compare them with shapes.
 
-    The cost of `learn_atoms` on at most 20,000 rows, and of a mixture of full covariances on 8,000.
+    The cost of `learn_atoms` on at most 20,000 rows, and of a mixture of full covariances on 2,500.
     """
     n, d = float(moments.effective_rows), source.n_features
     axes = leading_subspace(moments.mean, moments.covariance, n, 0.0, d, moments.origin)
     least = FLOOR * float(np.sqrt(axes.variances[0]))
     trials = HeldOutTrials.of(in_subspace(source, axes), CommonVariance(None, d, least**2), rng)
-    atoms = double_atoms(trials, rng, FIRST_ATOMS)
+    atoms = double_atoms(replace(trials, training=_first(trials.training)), rng, FIRST_ATOMS)
     contender = learn_contender(trials, rng)
-    explains = not contender.beats(atoms, trials)
+    explains = not contender.beats(atoms, trials, CLEAR)
     if explains:
-        atoms = double_atoms(trials, rng, best=atoms) if atoms.mixture.n_components == FIRST_ATOMS else atoms
+        atoms = double_atoms(trials, rng, best=trials.moved(atoms.mixture, AFTER_SEEDS))
         atoms = join_near_atoms(trials, bisect_atoms(trials, atoms))
+        explains = not contender.beats(atoms, trials, MARGIN)
     scale = float(np.sqrt(atoms.variance))
     return OneScale(trials, atoms, scale if explains else max(least, min(scale, contender.narrowest)), explains)
 
 
+def _first(rows: InMemorySamples) -> InMemorySamples:
+    """The first rows, which are as good as any: they were dealt out at random."""
+    return InMemorySamples(rows.x[:FIRST_ROWS], rows.weight[:FIRST_ROWS])
+
+
 def learn_contender(trials: HeldOutTrials, rng: np.random.Generator) -> Contender:
     """Learn a mixture with full covariances from the rows that train, in columns of unit variance."""
-    x, weight = trials.training.x[:CONTENDER_ROWS], trials.training.weight[:CONTENDER_ROWS]
-    d = x.shape[1]
+    first = _first(trials.training)
+    x, weight, d = first.x, first.weight, first.x.shape[1]
     lead = min(d, MOST_DIRECTIONS)
     center = np.average(x, axis=0, weights=weight)
     width = np.sqrt(np.average((x - center) ** 2, axis=0, weights=weight))
-    width = np.maximum(width, MIN_WIDTH * max(float(width.max()), np.finfo(np.float64).tiny))
+    width = np.maximum(width, np.sqrt(trials.known.least))  # a scale of units only: of few rows none may differ
     unit, judging = (x - center) / width, (trials.judging.x - center) / width
     rows = InMemorySamples(np.ascontiguousarray(unit[:, :lead]), weight)
-    mixture = learn_full_mixture(rows.source, WIDE, CONTENDER_COMPONENTS, MIN_WIDTH**2, FOLD_PASSES, rng)
+    mixture = learn_full_mixture(rows.source, WIDE, FIRST_COMPONENTS, MIN_WIDTH**2, PASSES, rng)
     rest = -0.5 * np.sum(judging[:, lead:] ** 2, axis=1) - 0.5 * (d - lead) * LOG_2PI - np.log(width).sum()
     heavy = mixture.weights >= min(HEAVY, mixture.weights.max())
     shapes = mixture.covariances[heavy] * np.outer(width[:lead], width[:lead])

@@ -45,18 +45,23 @@ from scoremix.samples.source import Source
 # are cheap: one evaluation each, and twice as many tell differences apart that are 0.7 times as large.
 TRAINING, JUDGING, HELD_OUT = 20_000, 40_000, 0.2
 
-# Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after.
-SURE = 1.0
+# Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after. Where
+# the variance is free, less: too few atoms take a spread distribution for noise, and a scale too large is wrong.
+SURE, SURE_OF_SCALE = 1.0, 0.5
 
 PATIENT = 8  # Up to so many atoms two steps without gain must follow each other.
 
 START_ROWS = 1000  # Rows whose distances to seeds tell a first variance.
 
-MOST_ATOMS = 2000  # Atoms are at most so many, for time grows with them, and no more than rows.
+MOST_ATOMS, ROWS_PER_ATOM = 2000, 4  # Atoms are at most so many, for time grows with them, and no more than rows allow.
+TOO_MANY = 256  # So many atoms tell of a variance that is not that of the data, where more would be better still.
+
 AFTER_SEEDS, AFTER_MERGE, AFTER_MERGES, POLISH = 50, 2, 20, 20  # EM passes, the last of them on all rows.
 
 # Distance, in noise scales, below which two atoms may belong to one cluster, or to a distribution without clusters.
 NEAR = 3.0
+
+SAME_VARIANCE = 1.1  # A free variance is the same after joining up to this factor.
 
 # Fewer atoms than this are always clusters; so many are spread over a distribution that is none of clusters, where
 # there are rows enough.
@@ -81,6 +86,11 @@ class CommonVariance:
         if variance is None:
             variance = max(float(second.sum() / mass.sum()) / self.n_features, self.least)
         return mass, variance * self.n_features * mass
+
+    @property
+    def sure(self) -> float:
+        """Standard errors that more atoms must gain on held-out rows."""
+        return SURE if self.variance is not None else SURE_OF_SCALE
 
     def at_first(self, x: Floats, seeds: Floats) -> float:
         """The variance that EM starts from: where it is not known, that of rows about their nearest seeds."""
@@ -126,12 +136,17 @@ class HeldOutTrials:
         )
         return cls(training, judging, known)
 
+    @property
+    def most_atoms(self) -> int:
+        """How many atoms there may be."""
+        return min(MOST_ATOMS, max(1, len(self.training.x) // ROWS_PER_ATOM))
+
     def seeded(self, n_atoms: int, rng: np.random.Generator, passes: int = AFTER_SEEDS) -> ScoredMixture:
         """So many atoms, dealt out over the rows and moved."""
         seeds = d2_seeds(self.training.x, n_atoms, rng, self.training.unequal)
         variances = np.full(n_atoms, self.known.at_first(self.training.x, seeds))
         start = Mixture(np.full(n_atoms, 1 / n_atoms), seeds, Spherical(variances, self.known.n_features))
-        return self._judged(start, passes)
+        return self.moved(start, passes)
 
     def reduced(self, mixture: Mixture, n_atoms: int) -> ScoredMixture:
         """Merge the cheapest pairs, half of what is over at a time, until so many atoms are left."""
@@ -141,7 +156,7 @@ class HeldOutTrials:
             over = mixture.n_components - n_atoms
             pairs = cheapest_disjoint(merge_costs(posterior, i, j), i, j, (over + 1) // 2)
             mixture = self.known.em(self.training.source, merge_pairs(mixture, i[pairs], j[pairs]), AFTER_MERGE)
-        return self._judged(mixture, AFTER_MERGES)
+        return self.moved(mixture, AFTER_MERGES)
 
     def joined(self, atoms: ScoredMixture) -> ScoredMixture:
         """One atom in place of all that are near each other, or near to ones that are."""
@@ -150,7 +165,7 @@ class HeldOutTrials:
         member = (group == np.arange(k)[:, None]) * mixture.weights
         weights = member.sum(axis=1)
         covariance = Spherical(np.full(k, variance), self.known.n_features)
-        return self._judged(Mixture(weights, member @ mixture.means / weights[:, None], covariance), AFTER_MERGES)
+        return self.moved(Mixture(weights, member @ mixture.means / weights[:, None], covariance), AFTER_MERGES)
 
     def spread(self, rng: np.random.Generator) -> ScoredMixture:
         """Many atoms, hardly moved from where the rows are."""
@@ -163,7 +178,8 @@ class HeldOutTrials:
         mean = float(np.average(gains, weights=weight))
         return mean, float(np.linalg.norm(weight * (gains - mean)) / weight.sum())
 
-    def _judged(self, mixture: Mixture, passes: int) -> ScoredMixture:
+    def moved(self, mixture: Mixture, passes: int) -> ScoredMixture:
+        """Atoms after EM on the rows that train."""
         mixture = self.known.em(self.training.source, mixture, passes)
         return ScoredMixture(mixture, mixture.log_density(self.judging.x))
 
@@ -181,8 +197,11 @@ def learn_atoms(source: Source, noise_scale: float, rng: np.random.Generator, n_
 
 
 def find_atoms(trials: HeldOutTrials, rng: np.random.Generator) -> ScoredMixture:
-    """As many atoms as rows that were held out want."""
-    return join_near_atoms(trials, bisect_atoms(trials, double_atoms(trials, rng)))
+    """As many atoms as rows that were held out want; where they want more than there may be, and many, these."""
+    atoms = double_atoms(trials, rng)
+    if 2 * atoms.mixture.n_components > trials.most_atoms and atoms.mixture.n_components >= TOO_MANY:
+        return atoms
+    return join_near_atoms(trials, bisect_atoms(trials, atoms))
 
 
 def finish_atoms(
@@ -204,10 +223,10 @@ def double_atoms(
     """Double the atoms, from one or from what is the best so far, until held-out rows do not surely gain."""
     best, failed = best or trials.seeded(1, rng), False
     number = 2 * best.mixture.n_components
-    while number <= min(most, len(trials.training.x)):
+    while number <= min(most, trials.most_atoms):
         more = trials.seeded(number, rng)
         gain, error = trials.gain(more, best)
-        if gain > SURE * error:
+        if gain > trials.known.sure * error:
             best, failed = more, False
         elif failed or number > PATIENT:
             break
@@ -236,11 +255,13 @@ def join_near_atoms(trials: HeldOutTrials, best: ScoredMixture) -> ScoredMixture
     """Join what is near, if held-out rows do not surely lose more than Akaike's price of the atoms that go.
 
     One error alone is lost by chance at one data set of six, and atoms of few clusters pass for a spread distribution.
+    A variance that is free must stay: where it grows, atoms are spread over more than noise.
     """
     joined = trials.joined(best)
     gain, error = trials.gain(joined, best)
     saved = (best.mixture.n_components - joined.mixture.n_components) * (trials.known.n_features + 1)
-    return joined if gain > -SURE * error - saved / len(trials.training.x) else best
+    stays = joined.variance < SAME_VARIANCE * best.variance
+    return joined if stays and gain > -SURE * error - saved / len(trials.training.x) else best
 
 
 def is_spread_out(mixture: Mixture, variance: float) -> bool:

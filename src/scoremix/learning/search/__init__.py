@@ -7,10 +7,11 @@ likelihood of what is there (`em.incomplete`), in double.
 Read in this order:
 
 1. `merges`: what merging two components costs.
-2. `splits`: what splitting one gains, from the samples that it is responsible for.
+2. `directions`, `splits`: what splitting one gains, from the samples that it is responsible for.
 3. `moves`: split and merge at a fixed number of components.
-4. `global_start`: one start that needs no restarts, and the test of optimality after EM.
-5. `component_number`: grow and shrink until neither pays.
+4. `projection`: many columns seen in few directions.
+5. `global_start`: one start that needs no restarts, and the test of optimality after EM.
+6. `component_number`: grow and shrink until neither pays.
 
 In: a `Source`, the kind of covariance and a prior. Out: a `Mixture` to run EM from.
 

@@ -8,6 +8,8 @@
 Or start from noise (`anneal_centers`): all centers at the mean, and data that are first drowned in noise, then less
 and less: what a diffusion model does when it samples. Fresh noise at every level matters, not only the temperature.
 
+In many columns steps 1 to 3 are those of a search in few directions (`scoremix.learning.search.projection`).
+
 The search is made in single precision where that resolves the smallest cell: twice as fast, for decisions that do not
 depend on the seventh digit.
 """
@@ -30,8 +32,9 @@ from scoremix.learning.em.shrinkage import (
     rounding_floor,
     width_of_categories,
 )
-from scoremix.learning.search.moves import SplitMergeOffers, SplitMergeSearch
-from scoremix.models.covariance.interface import least_variance
+from scoremix.learning.search.moves import Settled, SplitMergeOffers, SplitMergeSearch
+from scoremix.learning.search.projection import lifted, means_of_shares, n_directions, projected
+from scoremix.models.covariance.interface import is_thin, mean_variances, pivots_of
 from scoremix.models.covariance.spherical import Spherical
 from scoremix.models.covariance.types import TYPES, n_free
 from scoremix.models.mixture import Mixture
@@ -81,6 +84,9 @@ def find_global_start(
     coordinates = IndependentColumns.of(given.whole, kind)
     everything = coordinates.rows(given).ordered()
     rows = subsample(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
+    few = None if noise or everything.whole is not everything else n_directions(n_components, everything.x.shape[1])
+    if few is not None:
+        return coordinates.outside(_found_in_few(everything, few, n_components, kind, rng, plain)).sorted()
     if noise:
         whole = rows.whole
         centers = lloyd(whole.x, d2_seeds(whole.x, n_components, rng, whole.unequal), rng, 5)
@@ -94,13 +100,29 @@ def find_global_start(
     if rows is not everything:
         search = replace(search, rows=everything.like(search.rows))
     state = search.improved(state.mixture, LAST_ROUNDS, LAST_FAILURES, POLISH, state)
+    return coordinates.outside(_settled(search, state, everything, plain)).sorted()
+
+
+def _found_in_few(
+    everything: InMemorySamples, few: int, n_components: int, kind: str, rng: np.random.Generator, plain: bool
+) -> Mixture:
+    """Search in a few directions, then settle and move in all columns."""
+    low = projected(everything, few, rng)
+    found = find_global_start(low.source, n_components, kind, rng)
+    shares = np.asarray(found.evaluate(low.x)[1])
+    means = means_of_shares(everything, shares)
+    search = make_search(everything, means, kind)
+    state = search.improved(lifted(search, shares, means, kind), LAST_ROUNDS, LAST_FAILURES, POLISH)
+    return state.mixture if state.n_moves == 0 and not plain else _settled(search, state, everything, plain)
+
+
+def _settled(search: SplitMergeSearch, state: Settled, everything: InMemorySamples, plain: bool) -> Mixture:
+    """EM on all rows in the end."""
     if plain:
         # Without a prior all that a component has in a direction of no width is the rounding of its moments.
-        search = search if least_variance(state.unshrunk) > RESOLVED else replace(search, rows=everything)
-        mixture = search.plain(state.mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
-    else:
-        mixture = search.em(state.mixture, POLISH, POLISH_TOLERANCE)
-    return coordinates.outside(mixture).sorted()
+        search = replace(search, rows=everything) if is_thin(state.unshrunk, RESOLVED) else search
+        return search.plain(state.mixture, PLAIN_PASSES, PLAIN_TOLERANCE)
+    return search.em(state.mixture, POLISH, POLISH_TOLERANCE)
 
 
 def covering(
@@ -151,8 +173,8 @@ def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     coordinates = IndependentColumns.of(rows.whole, kind)
     rows, local = coordinates.rows(rows), coordinates.inside(mixture)
     d = local.n_features
-    variances = np.trace(local.covariances, axis1=1, axis2=2) / d
-    is_resolved = least_variance(local.covariance) > RESOLUTION and np.max(variances) < 1 / RESOLUTION
+    variances = mean_variances(local.covariance, local.n_components, d)
+    is_resolved = not is_thin(local.covariance, RESOLUTION) and np.max(variances) < 1 / RESOLUTION
     rows = rows.single() if is_resolved else rows
     blur, typical = width_of_categories(rows.x), float(np.median(variances))
     ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x), blur)
@@ -192,9 +214,11 @@ def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: 
     typical = max(typical, 1e-12)
     blur = None if counting else width_of_categories(rows.x)
     ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x, counting=counting), blur)
+    is_resolved = smallest > RESOLUTION
     if not TYPES[kind].is_diagonal:  # what all rows have in their thinnest direction is what one component has there
-        smallest = min(smallest, float(np.linalg.eigvalsh(product(x.T, x) / len(x))[0]))
-    rows = rows.single() if smallest > RESOLUTION else rows
+        thinner = product(x.T, x) / len(x) - RESOLUTION * np.eye(d)
+        is_resolved = is_resolved and not np.isnan(pivots_of(thinner[None])).any()
+    rows = rows.single() if is_resolved else rows
     return SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))
 
 

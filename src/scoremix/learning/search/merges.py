@@ -8,16 +8,26 @@ much, and pairs whose rows a third component explains as well.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from scoremix.arrays import Floats, like, product
 from scoremix.learning.em.incomplete import IncompleteSamples
 from scoremix.learning.em.missing import completed_parts
-from scoremix.learning.em.posterior import Ints, Posterior, ragged_batches
+from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, ragged_batches
+from scoremix.models.by_component import ComponentJoint, directions_apart
+from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.interface import LOG_2PI
 from scoremix.models.mixture import Mixture, joined
 
 # Pairs are looked for among so many nearest means, and components that share most rows, of every component.
 NEAREST, OVERLAPPING = 4, 2
+
+# Responsibilities that overlaps do without, and how many times fewer others there must be for these to be sparse.
+LEAST_SHARE, SPARSE = 1e-12, 10
+# From so many columns on pairs are looked at so many at a time, the cheapest first.
+MANY_COLUMNS, SURELY = 64, 5
+
+LARGE = 32  # Matrices of so many columns are asked one after the other.
 
 # Smallest number that a logarithm is taken of, and largest log ratio of densities; both exist in single precision.
 LEAST, LARGEST = 1e-30, 50.0
@@ -34,11 +44,21 @@ def near_pairs(posterior: Posterior) -> tuple[Ints, Ints]:
     local = means - np.median(means, axis=0)
     norms = np.sum(local**2, axis=1)
     distance = norms[:, None] + norms - 2 * product(local, local.T)
-    overlap = product((posterior.shares * posterior.rows.weight[:, None]).T, posterior.shares)
-    pairs = [_nearest_pairs(distance, NEAREST), _nearest_pairs(-overlap.astype(np.float64), OVERLAPPING)]
+    pairs = [_nearest_pairs(distance, NEAREST), _nearest_pairs(-_overlaps(posterior), OVERLAPPING)]
     i, j = np.concatenate(pairs, axis=1)
     codes = np.unique(np.minimum(i, j) * k + np.maximum(i, j))
     return codes // k, codes % k
+
+
+def _overlaps(posterior: Posterior) -> Floats:
+    """Sums of ``w r_i r_j`` over the rows, (k, k); where rows belong to few components each, of those alone."""
+    shares, weight = posterior.shares, posterior.rows.weight[:, None]
+    there = shares > LEAST_SHARE
+    n, k = shares.shape
+    if SPARSE * np.count_nonzero(there) < n * k:
+        few = csr_array(np.where(there, shares, 0.0))
+        return np.asarray((few.multiply(weight).T @ few).toarray(), dtype=np.float64)
+    return np.asarray(product((shares * weight).T, shares), dtype=np.float64)
 
 
 def _nearest_pairs(order: Floats, most: int) -> Ints:
@@ -71,12 +91,50 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     i, j (p,) -> (p,).
 
     ``-sum_n v_n log(1 - r_ni - r_nj + w_m N_m(x_n) / p(x_n))`` with weights v of the rows, over their sum.
-    O(q n d^2) with q pairs per component.
+    O(q n d^2) with q pairs per component. In many columns the pairs that cost least where the means differ are looked
+    at first, and those that cost more there than the cheapest of them in all are not: see `rough_costs`.
     """
+    k, d = posterior.mixture.means.shape
+    if isinstance(posterior.rows, IncompleteSamples):
+        return _costs_in_all_rows(posterior, i, j)
+    if d < max(MANY_COLUMNS, 2 * k) or posterior.mixture.covariance.is_diagonal or len(i) <= SURELY:
+        return exact_costs(posterior, i, j)
+    rough = rough_costs(posterior, i, j)
+    costs, is_exact = rough.copy(), np.zeros(len(i), dtype=bool)
+    while not is_exact.all():
+        rest = np.flatnonzero(~is_exact)
+        rest = rest[np.argsort(costs[rest], kind="stable")][:SURELY]
+        if is_exact.any():
+            rest = rest[costs[rest] < costs[is_exact].min()]
+        if not len(rest):
+            break
+        costs[rest], is_exact[rest] = exact_costs(posterior, i[rest], j[rest]), True
+        more = costs[is_exact] / np.maximum(rough[is_exact], LEAST)  # that a pair costs in all columns
+        costs[~is_exact] = rough[~is_exact] * max(1.0, float(more.min()))
+    return costs
+
+
+def rough_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """What pairs cost in the directions in which the means differ, in units of the mean covariance.
+
+    Components lose by a merge what tells them apart, and most of that is seen here; with a tied covariance, all.
+    """
+    mixture, rows = posterior.mixture, posterior.rows
+    weights = mixture.weights / mixture.weights.sum()
+    origin = weights @ mixture.means
+    covariance, k = mixture.covariance, mixture.n_components
+    common = covariance.values if covariance.is_shared else np.tensordot(weights, covariance.values, axes=1)
+    basis = directions_apart(weights, mixture.means, common, k - 1)
+    seen = covariance.with_values(basis.T @ covariance.values @ basis)
+    x = product(rows.x - like(origin, rows.x), like(basis, rows.x))
+    few = Mixture(mixture.weights, product(mixture.means - origin, basis), seen)
+    return np.maximum(exact_costs(InMemorySamples(x, rows.weight).posterior(few), i, j), 0.0)
+
+
+def exact_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """The same for every pair, by a look at its rows in all columns."""
     rows, mixture, shares = posterior.rows, posterior.mixture, posterior.shares
     pairs = merge_moments(mixture, i, j)
-    if isinstance(rows, IncompleteSamples) and len(i):
-        return _costs_in_all_rows(posterior, pairs, i, j)
     d, k = mixture.n_features, mixture.n_components
     with np.errstate(divide="ignore"):  # a weight of 0
         log_weights = np.log(pairs.weights)
@@ -86,6 +144,14 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     starts = np.searchsorted(owner[order], np.arange(k + 1))
     # Sorted once, what belongs to a pair lies together.
     x, shares, weight, log_density = rows.x[order], shares[order], rows.weight[order], posterior.log_density[order]
+    if isinstance(pairs.covariance, Full) and d >= LARGE:
+        joint, costs = ComponentJoint(pairs.weights, pairs.means, pairs.covariance), np.zeros(len(i))
+        for p, both in enumerate(zip(i, j, strict=True)):
+            at = np.concatenate([np.arange(starts[one], starts[one + 1]) for one in both])
+            ratio = np.exp(np.minimum(joint.log_joint(p, x[at]) - log_density[at], LARGEST))
+            kept = 1 - shares[at, both[0]] - shares[at, both[1]]
+            costs[p] = -np.sum(np.log(np.maximum(kept + ratio, LEAST)) * weight[at], dtype=np.float64)
+        return costs / rows.total
     # Every pair looks at two segments of the sorted rows: those of i, and those of j.
     pair, side = np.tile(np.arange(len(i)), 2), np.concatenate([i, j])
     costs = np.zeros(len(i))
@@ -101,11 +167,13 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     return costs / rows.total
 
 
-def _costs_in_all_rows(posterior: Posterior, pairs: Mixture, i: Ints, j: Ints) -> Floats:
+def _costs_in_all_rows(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     """The same where values are missing: a row that shows little may belong to many."""
     rows, shares = posterior.rows, posterior.shares
     costs = np.zeros(len(i))
-    for seen, part in completed_parts(pairs, rows.x):
+    if not len(i):
+        return costs
+    for seen, part in completed_parts(merge_moments(posterior.mixture, i, j), rows.x):
         kept = 1 - shares[seen][:, i] - shares[seen][:, j]
         ratio = np.exp(np.minimum(part.log_joint.T - posterior.log_density[seen][:, None], LARGEST))
         costs -= product(rows.weight[seen], np.log(np.maximum(kept + ratio, LEAST)))

@@ -46,20 +46,20 @@ class SplitMergeSearch:
 
     def em(self, mixture: Mixture, passes: int, tol: float = 0.0) -> Mixture:
         """At most so many passes; none where they leave no component a width, which a search goes on without."""
-        rows, prior = self.rows, self.prior
+        source, prior, step = self.rows.source, self.prior, self.rows.step
         try:
             return run_em(
-                rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=prior, n_threads=1, step=rows.step
+                source, mixture, tol=tol, max_iter=passes, reg=self.reg, prior=prior, n_threads=1, step=step
             ).mixture
         except CollapsedError:
             return mixture
 
     def plain(self, mixture: Mixture, passes: int, tol: float) -> Mixture:
         """At most so many passes without the prior, accelerated; none likewise."""
-        rows, acceleration = self.rows, Squarem()
+        source, acceleration, step = self.rows.source, Squarem(), self.rows.step
         try:
             return run_em(
-                rows.source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=acceleration, step=rows.step
+                source, mixture, tol=tol, max_iter=passes, reg=self.reg, acceleration=acceleration, step=step
             ).mixture
         except CollapsedError:
             return mixture
@@ -96,7 +96,7 @@ class SplitMergeSearch:
         k = mixture.n_components
         is_new = last is None or last.rows is not self.rows or state.log_likelihood > last.log_likelihood + LEAST_GAIN
         offers = SplitMergeOffers.of(self, state) if last is None or is_new else last.offers
-        most, failures = max(1, int(SHARE_MOVED * k)), 0
+        most, failures, n_moves = max(1, int(SHARE_MOVED * k)), 0, 0
         for _ in range(max_rounds):
             which = offers.promising(most)
             if not len(which) or failures >= max_failures:
@@ -106,12 +106,12 @@ class SplitMergeSearch:
             rise = moved.log_likelihood - state.log_likelihood
             failures += rise < SMALL_GAIN
             if rise > LEAST_GAIN:
-                state, offers = moved, SplitMergeOffers.of(self, moved)
+                state, offers, n_moves = moved, SplitMergeOffers.of(self, moved), n_moves + 1
             else:
                 most = max(1, len(which) // 2)
                 if len(which) == 1:
                     offers.gains[which] = 0.0  # not again
-        return Settled(state.rows, state.mixture, state.log_density, state.shares, offers)
+        return Settled(state.rows, state.mixture, state.log_density, state.shares, offers, n_moves)
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,7 @@ class Settled(Posterior):
     """Where moves have ended."""
 
     offers: SplitMergeOffers
+    n_moves: int
 
 
 def split_components(mixture: Mixture, splits: Splits, which: Ints) -> Mixture:

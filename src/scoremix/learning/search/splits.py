@@ -7,7 +7,8 @@ a cut-off Gaussian, whose edges look like structure.
 
 Two directions are tried: the one in which the rows vary most, and the one in which they look least like a Gaussian
 (FastICA, Hyvarinen 1999, started at the direction of least fourth moment); a fit that covers two thin clusters side by
-side shows only in the second.
+side shows only in the second. In many columns components with correlations are looked at in these directions and the
+next of largest variance only: elsewhere the two are what the one is, and the gain is what this pair gains.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.special import expit
 
 from scoremix.arrays import Floats, like, product
-from scoremix.learning.em.em import ExpectedMoments, Prior, recenter
+from scoremix.learning.em.em import Prior, recenter
+from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.learning.em.posterior import Batch, Ints, Posterior, ragged_batches
+from scoremix.learning.em.shrinkage import FixedShapePrior
+from scoremix.learning.search.directions import leading_directions, least_moment
 from scoremix.learning.search.merges import LARGEST, LEAST
 from scoremix.models.covariance.interface import LOG_2PI, CollapsedError, Covariance, are_positive
 from scoremix.models.mixture import Mixture
@@ -33,6 +38,10 @@ ROUNDING = 100.0  # Rounding errors of a second moment, at most, in units of the
 FAR = 1e4  # Standard deviations beyond which a row is as far as this: a component without width has no fourth moments.
 TURNS, ICA_TURNS = 6, 8  # Iterations of the power method and of FastICA.
 
+# From so many columns on components with correlations are split in so many directions, in units of their deviations.
+MANY_COLUMNS, SEEN = 64, 10
+REG = 1e-6
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -43,8 +52,35 @@ class Splits:
 
     gain: Floats
     held_out: Floats | None
-    first: Mixture
-    second: Mixture
+    first: Parts
+    second: Parts
+
+
+class Parts:
+    """One of the two of every component; its matrices are made when it is taken."""
+
+    def __init__(self, parent: Mixture) -> None:
+        self._parent, self.weights = parent, parent.weights / 2
+        self._found: dict[int, tuple[_View, Mixture, int]] = {}
+
+    def put(self, where: Ints, view: _View, part: Mixture, which: Ints) -> None:
+        """Of some components: some of the parts that a view has found."""
+        self.weights[where] = part.weights[which]
+        self._found.update({int(j): (view, part, int(one)) for j, one in zip(where, which, strict=True)})
+
+    def take(self, components: Ints) -> Mixture:
+        """Those of some components."""
+        covariance, parts = self._parent.covariance, [self._one(int(j)) for j in components]
+        if not covariance.is_shared and parts:
+            covariance = covariance.with_values(np.concatenate([part.covariance.values for part in parts]))
+        means = [part.means for part in parts]
+        return Mixture(self.weights[components], np.concatenate(means) if parts else self._parent.means[:0], covariance)
+
+    def _one(self, component: int) -> Mixture:
+        if component not in self._found:
+            return self._parent.take(np.array([component]))
+        view, part, which = self._found[component]
+        return view.outside(part, np.array([which]))
 
 
 @dataclass(frozen=True)
@@ -61,7 +97,7 @@ class _Group:
 _Direction = Callable[[_Group, Floats], Floats]  # Coordinates (g, m) of the rows, from masses (g, m).
 
 
-def split_gains(posterior: Posterior, prior: Prior, reg: float, fold: Floats | None = None) -> Splits:
+def split_gains(posterior: Posterior, prior: FixedShapePrior, reg: float, fold: Floats | None = None) -> Splits:
     """Try to split every component.
 
     fold (n,), 0 or 1 for every row: also return held-out gains.
@@ -73,20 +109,21 @@ def split_gains(posterior: Posterior, prior: Prior, reg: float, fold: Floats | N
     starts = np.searchsorted(component, np.arange(k + 1))
     sizes = np.diff(starts)
     gain, judged = np.zeros(k), np.full(k, -np.inf)
-    first, second = _Collected(mixture), _Collected(mixture)
+    first, second = Parts(mixture), Parts(mixture)
     for batch in ragged_batches(starts[:-1], np.where(sizes > FEWEST, sizes, 0), mixture.n_features):
         group = _group(posterior, batch, row[batch.index])
-        for direction in (_principal, _least_gaussian):
-            pair = _two(group, direction, group.weight, prior, reg)
-            rise = np.asarray(np.sum(group.weight * _log_rise(group, pair.log_joint), axis=1, dtype=np.float64))
-            value: Floats = rise if fold is None else _held_out(group, direction, fold[row[batch.index]], prior, reg)
+        view = _view(group, group.weight, prior, reg)
+        for number, direction in enumerate(view.directions):
+            pair = _two(view.group, direction, group.weight, view.prior, view.reg)
+            rise = np.asarray(np.sum(group.weight * _log_rise(group, pair.log_ratio), axis=1, dtype=np.float64))
+            value: Floats = rise if fold is None else _held_out(group, view, number, fold[row[batch.index]])
             better = np.flatnonzero(value > judged[batch.items])
             where = batch.items[better]
             gain[where], judged[where] = rise[better], value[better]
-            first.put(where, pair.first.take(better))
-            second.put(where, pair.second.take(better))
+            first.put(where, view, pair.first, better)
+            second.put(where, view, pair.second, better)
     judged = np.where(np.isfinite(judged), judged, 0.0) / rows.total
-    return Splits(gain / rows.total, None if fold is None else judged, first.mixture(), second.mixture())
+    return Splits(gain / rows.total, None if fold is None else judged, first, second)
 
 
 def _group(posterior: Posterior, batch: Batch, at: Ints) -> _Group:
@@ -102,38 +139,21 @@ def _group(posterior: Posterior, batch: Batch, at: Ints) -> _Group:
     )
 
 
-class _Collected:
-    """Components that come in groups, put in the places of their parents."""
-
-    def __init__(self, parent: Mixture) -> None:
-        self._covariance = parent.covariance
-        self._weights, self._means = parent.weights / 2, parent.means.copy()
-        self._values = parent.covariance.values.copy()
-
-    def put(self, where: Ints, part: Mixture) -> None:
-        self._weights[where], self._means[where] = part.weights, part.means
-        if not self._covariance.is_shared:
-            self._values[where] = part.covariance.values
-
-    def mixture(self) -> Mixture:
-        return Mixture(self._weights, self._means, self._covariance.with_values(self._values))
-
-
-def _log_rise(group: _Group, log_joint: Floats) -> Floats:
+def _log_rise(group: _Group, log_ratio: Floats) -> Floats:
     """Change of the log density of every row when the component is replaced."""
-    ratio = np.exp(np.clip(log_joint - group.log_parent, -LARGEST, LARGEST))
+    ratio = np.exp(np.clip(log_ratio, -LARGEST, LARGEST))
     return np.log(np.maximum(1 - group.share + group.share * ratio, LEAST))
 
 
-def _held_out(group: _Group, direction: _Direction, fold: Floats, prior: Prior, reg: float) -> Floats:
+def _held_out(group: _Group, view: _View, number: int, fold: Floats) -> Floats:
     """Gain over one component, both fitted on one half of the rows and evaluated at the other."""
-    total = np.zeros(len(group.weight))
+    total, seen = np.zeros(len(group.weight)), view.group
     for half in (0, 1):
         inside = group.weight * (fold == half)
-        pair = _two(group, direction, inside, prior, reg)
-        whole = _sums(group, group.share * inside)
-        log_one = _fitted(group, whole, whole.mass, prior, reg)[1]
-        rise = _log_rise(group, pair.log_joint) - _log_rise(group, log_one)
+        pair = _two(seen, view.directions[number], inside, view.prior, view.reg)
+        whole = _sums(seen, seen.share * inside)
+        log_one = _fitted(seen, whole, whole.mass, view.prior, view.reg)[1]
+        rise = _log_rise(group, pair.log_ratio) - _log_rise(group, log_one - seen.log_parent)
         total += np.sum((group.weight - inside) * rise, axis=1, dtype=np.float64)
     return total
 
@@ -142,7 +162,7 @@ def _held_out(group: _Group, direction: _Direction, fold: Floats, prior: Prior, 
 class _Pair:
     first: Mixture
     second: Mixture
-    log_joint: Floats
+    log_ratio: Floats  # to the parent
 
 
 def _two(group: _Group, direction: _Direction, weight: Floats, prior: Prior, reg: float) -> _Pair:
@@ -156,7 +176,7 @@ def _two(group: _Group, direction: _Direction, weight: Floats, prior: Prior, reg
         first, log_first = _fitted(group, one, total.mass, prior, reg)
         second, log_second = _fitted(group, other, total.mass, prior, reg)
         side = expit(log_first - log_second)
-    return _Pair(first, second, np.logaddexp(log_first, log_second))
+    return _Pair(first, second, np.logaddexp(log_first, log_second) - group.log_parent)
 
 
 def _sums(group: _Group, mass: Floats) -> ExpectedMoments:
@@ -200,8 +220,71 @@ def _slack(second: Floats, offsets: Floats) -> Floats:
     return np.asarray(rounding * (second if second.ndim < 3 else second * np.eye(second.shape[-1])))
 
 
+@dataclass(frozen=True)
+class _View:
+    """How a group is looked at: as it is, or in some directions, in units of the parents' deviations.
+
+    basis (g, d, q) of whitened coordinates.
+    """
+
+    group: _Group
+    directions: tuple[_Direction, ...]
+    prior: Prior
+    reg: float
+    parent: Mixture
+    basis: Floats | None = None
+
+    def outside(self, part: Mixture, which: Ints) -> Mixture:
+        """Some of the parts in all columns: elsewhere they are what their parents are."""
+        part, parent = part.take(which), self.parent.take(which)
+        if self.basis is None:
+            return part
+        covariance, basis = parent.covariance, self.basis[which].astype(np.float64)
+        root = product(covariance.values, product(covariance.precisions_cholesky(), basis))
+        means = parent.means + product(root, part.means[:, :, None])[:, :, 0]
+        if covariance.is_shared:
+            return Mixture(part.weights, means, covariance)
+        change = part.covariance.values - np.eye(basis.shape[2])
+        added = product(product(root, change), np.swapaxes(root, 1, 2))
+        added += np.swapaxes(added, 1, 2).copy()
+        added /= 2
+        added += covariance.values
+        return Mixture(part.weights, means, covariance.with_values(added))
+
+
+def _view(group: _Group, weight: Floats, prior: FixedShapePrior, reg: float) -> _View:
+    """The group, if it has many columns in those directions in which rows of some weights may fall in two."""
+    parent, d = group.parent, group.offsets.shape[2]
+    if d < MANY_COLUMNS or parent.covariance.is_diagonal:
+        return _View(group, (_principal, _least_gaussian), prior, reg, parent)
+    mass = group.share * weight
+    share = mass / np.maximum(mass.sum(axis=1, keepdims=True), LEAST)
+    white = _white(group)
+    lead = leading_directions(group.offsets, share, SEEN - 1)
+    factors = np.broadcast_to(parent.covariance.precisions_cholesky(), (len(lead), d, d))
+    lead = np.array([solve_triangular(u, v) for u, v in zip(factors, lead, strict=True)], dtype=white.dtype)
+    least = least_moment(white, np.einsum("gmd,gmd->gm", white, white) * share)
+    basis = np.linalg.qr(np.concatenate([least, lead], axis=2))[0]
+    y, along = product(white, basis), product(np.swapaxes(basis, 1, 2), lead[:, :, :1])
+    values = np.eye(SEEN) if parent.covariance.is_shared else np.tile(np.eye(SEEN), (len(y), 1, 1))
+    seen = Mixture(parent.weights, np.zeros((len(y), SEEN)), parent.covariance.with_values(values))
+    log_parent = like(np.log(parent.weights) - 0.5 * SEEN * LOG_2PI, y)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", y, y)
+    few = _Group(seen, y, group.share, group.weight, log_parent)
+
+    def principal(group: _Group, mass: Floats) -> Floats:
+        return _along(group.offsets, along, mass)
+
+    return _View(few, (principal, _least_gaussian), prior.white(SEEN), REG, parent, basis)
+
+
+def _white(group: _Group) -> Floats:
+    return np.asarray(np.clip(group.parent.covariance.whiten(group.offsets), -FAR, FAR))
+
+
 def _principal(group: _Group, mass: Floats) -> Floats:
     """Coordinates (g, m) along the direction of largest variance, from the center."""
+    if group.offsets.shape[2] >= MANY_COLUMNS:
+        return _along(group.offsets, leading_directions(group.offsets, mass, 1), mass)
     scatter = product(np.swapaxes(group.offsets, 1, 2), group.offsets * mass[:, :, None])
     # The power method starts at the columns of largest variance, which are never orthogonal to what it looks for.
     largest = np.argmax(np.diagonal(scatter, axis1=1, axis2=2), axis=1)
@@ -213,11 +296,14 @@ def _principal(group: _Group, mass: Floats) -> Floats:
 
 def _least_gaussian(group: _Group, mass: Floats) -> Floats:
     """Coordinates (g, m) along a direction of locally least Gaussian shape, from the center."""
-    white = np.clip(group.parent.covariance.whiten(group.offsets), -FAR, FAR)
+    white = _white(group)
     share = mass / np.maximum(mass.sum(axis=1, keepdims=True), LEAST)
     lengths = np.einsum("gmd,gmd->gm", white, white)
-    fourth = product(np.swapaxes(white, 1, 2), white * (lengths * share)[:, :, None])
-    direction = np.linalg.eigh(fourth)[1][:, :, :1]  # of least fourth moment: two humps
+    if white.shape[2] < MANY_COLUMNS:
+        fourth = product(np.swapaxes(white, 1, 2), white * (lengths * share)[:, :, None])
+        direction = np.linalg.eigh(fourth)[1][:, :, :1]  # of least fourth moment: two humps
+    else:
+        direction = least_moment(white, lengths * share)
     for _ in range(ICA_TURNS):
         bent = np.tanh(product(white, direction)[:, :, 0])
         slope = np.sum(share * (1 - bent**2), axis=1)[:, None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -14,6 +15,8 @@ from scoremix.arrays import Array, Floats, like, namespace, product
 from scoremix.features import complete_packed, packed_size
 from scoremix.models.covariance.interface import (
     LOG_2PI,
+    WIDE,
+    CollapsedError,
     are_beyond_rounding,
     as_float64,
     inverse_factor,
@@ -130,8 +133,16 @@ class Full:
 
     def fitted(self, mass: Floats, second: Floats, reg: float) -> Full:
         """Second moments per unit of mass."""
-        symmetric = (second + np.swapaxes(second, 1, 2)) / (2 * mass[:, None, None])
-        return Full(symmetric + reg * np.eye(second.shape[-1]))
+        d = second.shape[-1]
+        if d < WIDE:
+            symmetric = (second + np.swapaxes(second, 1, 2)) / (2 * mass[:, None, None])
+            return Full(symmetric + reg * np.eye(d))
+        values = np.empty(second.shape)
+        for value, moment, weight in zip(values, second, mass, strict=True):  # one after the other, in the cache
+            np.add(moment, moment.T, out=value)
+            value /= 2 * weight
+            value.flat[:: d + 1] += reg
+        return Full(values)
 
     def plus(self, variance: float) -> Full:
         """Adds to the diagonals."""
@@ -147,6 +158,8 @@ class Full:
 
     def guarded(self, ratio: float) -> Full:
         """Eigenvalues relative to the typical matrix, so that the scales of the columns do not matter."""
+        if self._is_sound(ratio):
+            return self
         pivots = pivots_of(self.values)
         healthy = are_beyond_rounding(self.values, pivots)
         log_det = np.full(len(pivots), -np.inf)
@@ -168,13 +181,39 @@ class Full:
                 out[k] = representable((root @ root.T)[None])[0]
         return self if out is None else Full(out)
 
+    def _is_sound(self, ratio: float) -> bool:
+        """Whether large matrices surely need no raising: from their factors, which are needed anyway."""
+        if self.values.shape[-1] < WIDE:
+            return False
+        try:
+            factor = self._factor
+        except CollapsedError:
+            return False
+        if not np.all(are_beyond_rounding(self.values, 1 / np.diagonal(factor, axis1=1, axis2=2))):
+            return False
+        typical = self.values[typical_component(self.log_det(*factor.shape[:2]))]
+        # The largest eigenvalue, by the norm of the square, times the trace of an inverse bounds that of the product.
+        largest = np.sqrt(np.linalg.norm(typical @ typical))
+        return bool(np.all(np.einsum("kij,kij->k", factor, factor) * largest < 1 / ratio))
+
     def take(self, components: NDArray[np.intp]) -> Full:
         """Some matrices."""
-        return Full(self.values[components])
+        if np.array_equal(components, np.arange(len(self.values))):
+            return self
+        return self._with(self.values[components], lambda: self._factor[components])
+
+    def _with(self, values: Floats, factor: Callable[[], Floats]) -> Full:
+        """Other matrices, whose factors follow from those of these where these are known."""
+        other = Full(values)
+        if "_factor" in vars(self):
+            vars(other)["_factor"] = factor()
+        return other
 
     def scaled(self, scale: Floats) -> Full:
         """Rows and columns."""
-        return Full(self.values * np.outer(scale, scale))
+        if len(scale) < WIDE:
+            return Full(self.values * np.outer(scale, scale))
+        return self._with(self.values * np.outer(scale, scale), lambda: self._factor / scale[:, None])
 
     def merged(self, i: NDArray[np.intp], j: NDArray[np.intp], weights: Floats, delta: Floats) -> Full:
         """Within plus between."""
@@ -193,8 +232,13 @@ class Full:
 
     def recentered(self, second: Floats, first: Floats, left: Floats, shift: Floats) -> Floats:
         """Matrix by matrix."""
-        cross = first[:, :, None] * shift[:, None, :]
-        return np.asarray(second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2))
+        if shift.shape[1] < WIDE:
+            cross = first[:, :, None] * shift[:, None, :]
+            return np.asarray(second - cross - np.swapaxes(left[:, :, None] * shift[:, None, :], 1, 2))
+        moved = second.copy()
+        for one, before, after, by in zip(moved, first, left, shift, strict=True):
+            one -= np.stack([before, by], axis=1) @ np.stack([by, after])
+        return moved
 
     def second_of(self, weights: Floats) -> Floats:
         """Matrix by matrix."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from scoremix.arrays import Array, Floats, like, namespace, subtract_into
 
@@ -137,15 +137,25 @@ def inverse_factor(covariance: Floats) -> Floats:
 
     CollapsedError: If one is not positive definite.
     """
+    if covariance.shape[-1] >= WIDE:
+        return _inverse_factors(covariance.reshape(-1, *covariance.shape[-2:])).reshape(covariance.shape)
     try:
         lower = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         raise CollapsedError from None
-    if covariance.shape[-1] >= WIDE:
-        inverses = [dtrtri(one.T, lower=0)[0] for one in lower.reshape(-1, *lower.shape[-2:])]
-        return np.ascontiguousarray(np.reshape(inverses, lower.shape))
     # The inverse of a triangular factor by the general routine costs six times the operations, and no loop in Python.
     return np.ascontiguousarray(np.swapaxes(np.tril(np.linalg.inv(lower)), -1, -2))
+
+
+def _inverse_factors(matrices: Floats) -> Floats:
+    """The same of large matrices (k, d, d), one after the other."""
+    factors = np.empty(matrices.shape)
+    for factor, matrix in zip(factors, matrices, strict=True):
+        lower, is_singular = dpotrf(matrix.T, lower=1, clean=1)
+        if is_singular:
+            raise CollapsedError
+        factor[:] = dtrtri(lower, lower=1, overwrite_c=1)[0].T
+    return factors
 
 
 class CollapsedError(ValueError):
@@ -174,6 +184,15 @@ def least_variance(covariance: Covariance) -> float:
     return float(np.min(values if covariance.is_diagonal else np.linalg.eigvalsh(values)))
 
 
+def is_thin(covariance: Covariance, variance: float) -> bool:
+    """Whether a component has a smaller variance than this in some direction."""
+    values = covariance.values
+    if covariance.is_diagonal or values.shape[-1] < WIDE:
+        return least_variance(covariance) < variance
+    matrices = values.reshape(-1, *values.shape[-2:])
+    return any(np.isnan(pivots_of(one[None] - variance * np.eye(len(one)))).any() for one in matrices)
+
+
 def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     """Which covariances are positive definite beyond rounding: shape (k,), or (1,) of tied ones.
 
@@ -184,11 +203,24 @@ def are_positive(covariance: Covariance) -> NDArray[np.bool_]:
     if covariance.is_diagonal:
         return np.asarray(np.all(values > 0, axis=tuple(range(1, values.ndim))))
     matrices = values.reshape(-1, *values.shape[-2:])
-    return are_beyond_rounding(matrices, pivots_of(matrices))
+    if values.shape[-1] < WIDE:
+        return are_beyond_rounding(matrices, pivots_of(matrices))
+    try:  # the factor is needed afterwards, too
+        factors = covariance.precisions_cholesky().reshape(matrices.shape)
+        return are_beyond_rounding(matrices, 1 / np.diagonal(factors, axis1=1, axis2=2))
+    except CollapsedError:
+        return are_beyond_rounding(matrices, pivots_of(matrices))
 
 
 def pivots_of(matrices: Floats) -> Floats:
     """Diagonals of the Cholesky factors of symmetric matrices (k, d, d), shape (k, d); NaN where one has none."""
+    if matrices.shape[-1] >= WIDE:
+        pivots = np.full(matrices.shape[:2], np.nan)
+        for pivot, matrix in zip(pivots, matrices, strict=True):
+            lower, is_singular = dpotrf(matrix.T, lower=1, clean=0)
+            if not is_singular:
+                pivot[:] = np.diagonal(lower)
+        return pivots
     try:
         return np.diagonal(np.linalg.cholesky(matrices), axis1=1, axis2=2)
     except np.linalg.LinAlgError:
@@ -237,6 +269,14 @@ def by_column(covariance: Covariance, values: Floats, n_components: int, n_featu
     """Values of covariances without correlations, such as variances, as (k, d)."""
     whole = values if covariance.is_shared else values.reshape(n_components, -1)
     return np.broadcast_to(whole, (n_components, n_features))
+
+
+def mean_variances(covariance: Covariance, n_components: int, n_features: int) -> Floats:
+    """Mean variance of a column of every component, shape (k,)."""
+    values = covariance.values
+    if not covariance.is_diagonal:
+        values = np.diagonal(values, axis1=-2, axis2=-1)
+    return np.asarray(by_column(covariance, values, n_components, n_features).sum(axis=1) / n_features)
 
 
 def typical_component(log_det: Floats) -> int:
