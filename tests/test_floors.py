@@ -21,7 +21,10 @@ ROOMS = (
     ("models", "gates by_component log_joint mixture whitening likelihood_ratio score_model subspace ladder"),
     ("learning", "moments"),
     ("learning.regression", "normal_equations degrees scores corrections"),
-    ("learning.em", "acceleration expected by_component candidates em shrinkage missing stepwise posterior seeding"),
+    (
+        "learning.em",
+        "acceleration expected by_component candidates em shrinkage missing stepwise posterior incomplete seeding",
+    ),
     ("learning", "coordinates"),
     ("learning.search", "merges directions splits moves projection global_start component_number"),
     ("learning.mixtures", "full_covariances npmle noise_scale mean_subspace levels"),

@@ -319,16 +319,6 @@ def test_a_column_without_any_value_is_refused():
         GaussianMixture(1, missing_values=np.nan).fit(x)
 
 
-def test_a_search_sees_complete_rows_where_these_are_enough():
-    x = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, 6.0], [7.0, 1.0]])
-    weight = np.array([1.0, 2.0, 3.0, 4.0])
-    seen = next(iter(Filled.of(ArraySource(x, weight)).searchable().chunks(10)))
-    np.testing.assert_array_equal(seen.x, x[1:])
-    np.testing.assert_array_equal(seen.weight, weight[1:])
-    few = Filled.of(ArraySource(np.where(np.eye(4, 2, dtype=bool) | np.eye(4, 2, -1, dtype=bool), np.nan, x)))
-    assert few.searchable() is few
-
-
 def test_filled_sources_without_weights():
     x = np.array([[1.0, np.nan], [3.0, 4.0], [np.nan, np.nan]])
     filled = Filled.of(ArraySource(x))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def validated_samples(
         _check_foreign(x, allow_nan=allow_nan, min_rows=min_rows)
         check_columns(estimator, x, reset=reset)
     else:
+        check_no_times(X)
         x = validate_data(
             estimator,
             X,
@@ -79,6 +81,20 @@ def validated_samples(
     if reset:
         check_squares(x)
     return x
+
+
+def check_no_times(X: Any) -> None:
+    """Refuse dates and durations, of which NumPy would make numbers in a unit that nobody chose.
+
+    ValueError: Saying what to do.
+    """
+    try:
+        first = np.asarray(X[:1])
+    except (TypeError, KeyError, IndexError, ValueError, NotImplementedError):  # no table, as is said later
+        return
+    are_times = first.dtype.kind == "O" and any(isinstance(value, date | timedelta) for value in first.flat)
+    if first.dtype.kind in "mM" or are_times:
+        raise ValueError("X has dates or durations: give numbers in a unit of your choice, such as days since a date.")
 
 
 def _check_foreign(x: Array, *, allow_nan: bool, min_rows: int) -> None:

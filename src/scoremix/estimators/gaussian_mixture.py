@@ -283,7 +283,7 @@ class GaussianMixture(KnownMixture):
         assert best is not None  # n_init >= 1
         self._set_fit(best.mixture, _home(x), best.lower_bounds, best.converged, best.n_passes)
         self.selection_path_ = path
-        self.split_gain_, self.merge_cost_ = check_optimality(_searchable(seeding), best.mixture)
+        self.split_gain_, self.merge_cost_ = check_optimality(seeding, best.mixture)
         if not best.converged and self.max_iter > 0:
             warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
@@ -469,9 +469,7 @@ class GaussianMixture(KnownMixture):
         kind = self.covariance_type
         if self.n_components == "auto":
             clusters = self.criterion == "clusters"
-            mixture, path = search_component_number(
-                _searchable(source), kind, self.max_components, rng, clusters=clusters
-            )
+            mixture, path = search_component_number(source, kind, self.max_components, rng, clusters=clusters)
             return mixture, [(trial.step, trial.n_components, trial.objective) for trial in path]
         k, d = int(self.n_components), self.n_features_in_
         weights = None if self.weights_init is None else check_weights(self.weights_init, k)
@@ -487,7 +485,7 @@ class GaussianMixture(KnownMixture):
         else:
             # A fit of few passes is one that is meant to end early, and to be gone on with.
             noise, plain = self.init_params == "diffusion", prior is None and self.max_iter >= PLAIN_PASSES
-            start = find_global_start(_searchable(source), k, kind, rng, noise=noise, plain=plain)
+            start = find_global_start(source, k, kind, rng, noise=noise, plain=plain)
         start = Mixture(
             start.weights if weights is None else weights,
             start.means if means is None else means,
@@ -555,11 +553,6 @@ class GaussianMixture(KnownMixture):
         tags.input_tags.allow_nan = self.missing_values is not None
         tags.array_api_support = True
         return tags
-
-
-def _searchable(source: Source) -> Source:
-    """The rows that a search may see: not those whose missing values were filled by means."""
-    return source.searchable() if isinstance(source, Filled) else source
 
 
 def _home(x: Array) -> Array:

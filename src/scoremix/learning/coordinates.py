@@ -11,7 +11,8 @@ median, so that one wrong entry does not make all the others look the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from scoremix.models.covariance.types import TYPES, covariance_of
 from scoremix.models.mixture import Mixture
 from scoremix.models.subspace import Subspace
 from scoremix.samples.source import Mapped, Source
+
+Samples = TypeVar("Samples", bound=InMemorySamples)
 
 NO_WIDTH = 1e-10  # A column of less than this share of its variance beside the others is determined by them.
 RULED = 10.0  # A standard deviation of so many robust ones is ruled by few rows.
@@ -57,17 +60,19 @@ class IndependentColumns:
         """
         origin, scale, ruled = _origin_and_scale(rows, kind)
         z = (rows.x - origin) / scale
-        reach = np.max(np.abs(z[:, ruled]), axis=1, initial=0.0)
-        # Every row may be far out in some column, as those of clusters in the corners of a triangle: then none is.
-        are_few = float(np.median(reach)) <= RULED
-        weight = np.where(are_few & (reach > RULED), 0.0, rows.weight)
+        weight = rows.weight
+        if ruled.any():
+            reach = np.max(np.abs(z[:, ruled]), axis=1)
+            # Every row may be far out in some column, as those of clusters in the corners of a triangle: then none is.
+            are_few = float(np.median(reach)) <= RULED
+            weight = np.where(are_few & (reach > RULED), 0.0, weight)
         center = np.average(z, axis=0, weights=weight)
         kept, loads = _independent(z - center, weight, follow=counting or not TYPES[kind].is_diagonal)
         return cls(scale, origin, kept, center, loads)
 
-    def rows(self, rows: InMemorySamples) -> InMemorySamples:
+    def rows(self, rows: Samples) -> Samples:
         """The rows as they are seen."""
-        return InMemorySamples((rows.x[:, self.kept] - self.origin[self.kept]) / self.seen_scale, rows.weight)
+        return replace(rows, x=(rows.x[:, self.kept] - self.origin[self.kept]) / self.seen_scale)
 
     @property
     def seen_scale(self) -> Floats:

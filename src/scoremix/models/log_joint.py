@@ -79,7 +79,9 @@ class LogJoint:
         limit = TOLERANCE[itemsize] / epsilon
         is_unsafe = covariance.condition(d) > limit
         # Second moments about a frame are products of coordinates too: badly conditioned ones need nearer frames.
-        self.frames = choose_origins(weights, means, covariance, limit / 100 if is_unsafe else limit)
+        frames = choose_origins(weights, means, covariance, limit / 100 if is_unsafe else limit)
+        # Numbers that the points' precision has: offsets of points and of means are then from the same place.
+        self.frames = frames if itemsize == 8 else frames.astype(np.float32).astype(np.float64)
         if isinstance(covariance, Full) and d >= FRAMES_COST and len(self.frames) > 1:
             self._go_by_component(weights, covariance)
             return

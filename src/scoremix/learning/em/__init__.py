@@ -14,7 +14,8 @@ Read in this order:
 6. `missing`: the E-step where entries are missing; imputed values.
 7. `stepwise`: running averages of the sums, for batches that are seen once.
 8. `posterior`: samples in memory and their responsibilities, as searches ask for them.
-9. `seeding`: first means by D^2 sampling and Lloyd's steps, and the first M-step.
+9. `incomplete`: the same of samples with missing values; draws in the place of these.
+10. `seeding`: first means by D^2 sampling and Lloyd's steps, and the first M-step.
 
 In: a `Source` and a `Mixture`. Out: an `EMResult` with the mixture and its likelihoods.
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scoremix.arrays import Array, Floats, indices_like, namespace, product, to_numpy
 from scoremix.learning.em.acceleration import Acceleration
 from scoremix.learning.em.by_component import dense_pass, sums_of_all
-from scoremix.learning.em.candidates import CandidatePass, may_leave_out
+from scoremix.learning.em.candidates import CandidatePass, Step, may_leave_out
 from scoremix.learning.em.expected import NOTHING, ExpectedMoments
-from scoremix.models.covariance.interface import Covariance
+from scoremix.models.covariance.interface import CollapsedError, Covariance, representable
 from scoremix.models.covariance.tied import Tied
 from scoremix.models.log_joint import Evaluation, LogJoint, itemsize_of, normalize_posterior
 from scoremix.models.mixture import Mixture
@@ -233,7 +233,22 @@ def m_step(expected: ExpectedMoments, mixture: Mixture, reg: float = 0.0, prior:
     covariance = mixture.covariance.fitted(base, second, reg)
     if not mixture.covariance.is_shared and not np.all(alive):
         covariance = _keep(covariance, mixture.covariance, ~alive)
-    return Mixture(mass / mass.sum(), means, covariance.guarded(COLLAPSED))
+    return Mixture(mass / mass.sum(), means, _guarded(covariance, reg))
+
+
+def _guarded(covariance: Covariance, reg: float) -> Covariance:
+    """Covariances without those that collapse.
+
+    Where all do, though they have `reg` in every direction, that is lost in the rounding of what they have in others.
+    """
+    try:
+        return covariance.guarded(COLLAPSED)
+    except CollapsedError:
+        if not reg or covariance.is_diagonal:
+            raise
+        d = covariance.values.shape[-1]
+        raised = representable(covariance.values.reshape(-1, d, d)).reshape(covariance.values.shape)
+        return covariance.with_values(raised).guarded(COLLAPSED)
 
 
 def recenter(expected: ExpectedMoments, covariance: Covariance, shift: Floats) -> ExpectedMoments:
@@ -273,7 +288,7 @@ def run_em(
     prior: Prior | None = None,
     acceleration: Acceleration | None = None,
     n_threads: int | None = None,
-    step: Callable[[Source, Mixture, int | None], ExpectedMoments] = e_step,
+    step: Step = e_step,
     report: Callable[[int, float], None] | None = None,
     previous: float = -np.inf,
 ) -> EMResult:

@@ -27,7 +27,7 @@ from scoremix.models.covariance.interface import LOG_2PI, by_column
 from scoremix.models.log_joint import itemsize_of, normalize_posterior
 from scoremix.models.mixture import Mixture
 from scoremix.samples.reduce import accumulate
-from scoremix.samples.source import ArraySource, Chunk, Source
+from scoremix.samples.source import Chunk, Source
 
 # Rows that are completed together, and their offsets from all means, at most about.
 CHUNK_ROWS, CHUNK_NUMBERS = 16384, 2**18
@@ -207,7 +207,7 @@ def evaluate_with_missing(
     """
     log_density = np.zeros(len(x), dtype=x.dtype)
     shares = np.tile(mixture.weights.astype(x.dtype), (len(x), 1))
-    for rows, part in _completed_parts(mixture, x):
+    for rows, part in completed_parts(mixture, x):
         log_density[rows], some = part.posterior()
         shares[rows] = some.T
     return log_density, shares
@@ -216,14 +216,14 @@ def evaluate_with_missing(
 def impute(mixture: Mixture, x: NDArray[np.floating]) -> NDArray[np.floating]:
     """Replace NaN by the posterior mean of the entry, given the observed entries of its row; returns a copy."""
     out = np.where(np.isnan(x), mixture.mean().astype(x.dtype), x)
-    for rows, part in _completed_parts(mixture, x):
+    for rows, part in completed_parts(mixture, x):
         _, shares = part.posterior()
         expected = np.einsum("kn,knd->nd", shares, part.offsets + mixture.means[:, None, :])
         out[rows] = np.where(np.isnan(x[rows]), expected, x[rows])
     return out
 
 
-def _completed_parts(mixture: Mixture, x: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.intp], Completed]]:
+def completed_parts(mixture: Mixture, x: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.intp], Completed]]:
     """Complete the rows that show something, some at a time."""
     completion, some = Completion(mixture), np.flatnonzero(~np.all(np.isnan(x), axis=1))
     for start in range(0, len(some), completion.chunk_rows):
@@ -280,21 +280,6 @@ class Filled:
         x = self.source.draw(size, rng)
         complete = to_numpy(x)[~np.isnan(to_numpy(x)).any(axis=1)]
         return complete if len(complete) >= ENOUGH_COMPLETE else self._filled(x)
-
-    def searchable(self) -> Source:
-        """Rows that a search for the start may see: the complete ones, where these are enough, else these.
-
-        Filled rows lie on lines through the means, which would be found to be components.
-        """
-        kept, weights = [], []
-        for chunk in self.source.chunks(CHUNK_ROWS):
-            x = to_numpy(chunk.x)
-            complete = ~np.isnan(x).any(axis=1)
-            kept.append(x[complete])
-            weights.append(np.ones(len(kept[-1])) if chunk.weight is None else to_numpy(chunk.weight)[complete])
-        x, weight = np.concatenate(kept), np.concatenate(weights)
-        enough = len(x) >= min(ENOUGH_COMPLETE, self.n_rows / 2) and bool(np.any(weight > 0))
-        return ArraySource(x, weight) if enough else self
 
     def _filled(self, x: Array) -> Array:
         values = to_numpy(x)

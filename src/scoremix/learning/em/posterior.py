@@ -8,14 +8,15 @@ to *batches*: segments of similar length, padded to the longest, on which one ba
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.arrays import Floats, to_numpy
-from scoremix.learning.em.candidates import CandidatePass
+from scoremix.learning.em.candidates import CandidatePass, Step
 from scoremix.learning.em.em import e_step
 from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import Covariance
@@ -43,6 +44,11 @@ class InMemorySamples:
     x: Floats
     weight: Floats
 
+    @property
+    def step(self) -> Step:
+        """The E-step that the rows need."""
+        return self._candidates
+
     @cached_property
     def total(self) -> float:
         """Sum of the weights."""
@@ -59,7 +65,7 @@ class InMemorySamples:
         return ArraySource(self.x, self.unequal)
 
     @cached_property
-    def step(self) -> CandidatePass:
+    def _candidates(self) -> CandidatePass:
         """E-steps on the rows: what one mixture showed of them helps with the next, which is alike."""
         return CandidatePass(e_step)
 
@@ -69,8 +75,22 @@ class InMemorySamples:
             return self
         return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
 
-    def ordered(self) -> InMemorySamples:
+    @property
+    def whole(self) -> InMemorySamples:
+        """The rows without missing values."""
+        return self
+
+    def completed(self, mixture: Mixture) -> InMemorySamples:
+        """The rows without missing values, by a mixture."""
+        return self
+
+    def ordered(self) -> Self:
         """The same rows by their lengths: then draws do not depend on the user's order of rows and columns."""
+        order = self.order()
+        return replace(self, x=self.x[order], weight=self.weight[order])
+
+    def order(self) -> Ints:
+        """Positions of the rows, the shortest first."""
         x = self.x.clip(-SQUARED, SQUARED)
         lengths = np.einsum("ij,ij->i", x, x).astype(np.float32)  # equal ones stay so, however they round
         order = np.argsort(lengths, kind="stable")
@@ -78,15 +98,15 @@ class InMemorySamples:
         tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
         among = order[tied]
         order[tied] = among[np.lexsort((*x[among].T.astype(np.float32), lengths[among]))]
-        return InMemorySamples(self.x[order], self.weight[order])
+        return order
 
-    def like(self, other: InMemorySamples) -> InMemorySamples:
+    def like(self, other: InMemorySamples) -> Self:
         """The same rows in the precision of others."""
-        return InMemorySamples(self.x.astype(other.x.dtype), self.weight.astype(other.x.dtype))
+        return replace(self, x=self.x.astype(other.x.dtype), weight=self.weight.astype(other.x.dtype))
 
     def posterior(self, mixture: Mixture) -> Posterior:
         """Evaluate a mixture at all rows."""
-        log_density, shares = self.step.evaluate(self.source, mixture) or mixture.evaluate(self.x)
+        log_density, shares = self._candidates.evaluate(self.source, mixture) or mixture.evaluate(self.x)
         return Posterior(self, mixture, log_density, np.asarray(shares))
 
 

@@ -319,7 +319,8 @@ def _steps(x: Floats) -> tuple[NDArray[np.intp], Floats]:
     some = np.sort(x[: 8 * isqrt(len(x))].T, axis=1)
     # Of n / 2 values one would be among some rows twice, but for a chance of e^-64.
     for j in np.flatnonzero((some[:, 1:] == some[:, :-1]).any(axis=1)):
-        values, column = np.unique(x[:, j]), x[:, j]
+        column = x[:, j]
+        values = np.unique(column[~np.isnan(column)])
         if 2 <= len(values) <= len(column) / 2:
             number[j], steps[j] = len(values), np.min(np.diff(values))
     return number, steps

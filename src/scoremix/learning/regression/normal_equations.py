@@ -48,7 +48,11 @@ def ridge_solve(gram: Floats, cross: Floats, weight: float, ridge: float) -> Flo
     scaled = gram / (weight * np.outer(scale, scale))
     scaled[np.diag_indices_from(scaled)] += ridge
     rhs = cross / (weight * scale[:, None])
-    return np.asarray(cho_solve(cho_factor(scaled, lower=True, check_finite=False), rhs) / scale[:, None])
+    try:
+        return np.asarray(cho_solve(cho_factor(scaled, lower=True, check_finite=False), rhs) / scale[:, None])
+    except np.linalg.LinAlgError:  # a few rows far out leave the others no digits: what rounds below 0 is 0
+        values, axes = np.linalg.eigh(scaled)
+        return np.asarray(axes @ ((axes.T @ rhs) / np.maximum(values, ridge)[:, None]) / scale[:, None])
 
 
 def squared_loss(coef: Floats, gram: Floats, cross: Floats) -> float:

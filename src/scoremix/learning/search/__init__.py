@@ -1,7 +1,8 @@
 """Search: where to start without restarts, and how many components there are.
 
 A search never restarts from nothing: it splits a component where that gains likelihood, merges two where that costs
-little, and lets EM settle. All of it runs on samples in memory, in single precision.
+little, and lets EM settle. All of it runs on samples in memory, in single precision; where values are missing, by the
+likelihood of what is there (`em.incomplete`), in double.
 
 Read in this order:
 

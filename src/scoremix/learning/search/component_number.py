@@ -24,7 +24,8 @@ import numpy as np
 
 from scoremix.arrays import Floats, product
 from scoremix.learning.coordinates import IndependentColumns
-from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, load_samples, total_weight
+from scoremix.learning.em.incomplete import load_rows
+from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, total_weight
 from scoremix.learning.em.seeding import d2_seeds, lloyd, mixture_of_cells
 from scoremix.learning.em.shrinkage import MOST
 from scoremix.learning.search.global_start import ALL_ROWS, ALL_ROWS_PER_COMPONENT, make_search
@@ -145,8 +146,8 @@ def search_component_number(
     About three times the cost of a global start at the number that is found, on few rows six to twelve. Charges are
     those of all rows, also where the search sees a sample of 100,000 of them.
     """
-    rows = load_samples(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * most), rng)
-    coordinates = IndependentColumns.of(rows, kind, counting=True)
+    rows = load_rows(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * most), rng)
+    coordinates = IndependentColumns.of(rows.whole, kind, counting=True)
     rows = coordinates.rows(rows).ordered()
     number, state = _best_searched(rows, kind, total_weight(source), most, rng)
     state = merge_overlapping(number, state, number.mml) if clusters else state
@@ -185,17 +186,18 @@ def over_cover(
     rows: InMemorySamples, kind: str, n_total: float, most: int, rng: np.random.Generator
 ) -> tuple[ComponentSearch, Mixture]:
     """More and more seeds, until merging leaves few of them."""
-    n, d = rows.x.shape
+    whole = rows.whole
+    n, d = whole.x.shape
     has_matrices = TYPES[kind].has_shapes and not TYPES[kind].is_diagonal
-    limit = min(n // max(5, d + 1 if has_matrices else 0), len(np.unique(rows.x, axis=0)), 10 * most)
+    limit = min(n // max(5, d + 1 if has_matrices else 0), len(np.unique(whole.x, axis=0)), 10 * most)
     limit, seeds = max(1, limit), FIRST_SEEDS
     fold = np.asarray(rng.integers(0, 2, n), dtype=np.float64)
     while True:
         seeds = min(seeds, limit)
-        centers = lloyd(rows.x, d2_seeds(rows.x, seeds, rng, rows.unequal), rng, 3)
+        centers = lloyd(whole.x, d2_seeds(whole.x, seeds, rng, whole.unequal), rng, 3)
         search = make_search(rows, centers, kind, counting=True)
+        start = mixture_of_cells(search.rows.whole.source, whole.x, centers, kind, search.reg, search.prior)
         number = ComponentSearch(search, n_total, n_free(kind, d), most, fold)
-        start = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
         mixture = merge_unworthy(number, search.em(start, 5, 1e-3), number.bic)
         if mixture.n_components <= seeds / ENOUGH or seeds == limit:
             return number, mixture

@@ -23,7 +23,8 @@ import numpy as np
 from scoremix.arrays import Floats, product
 from scoremix.learning.coordinates import IndependentColumns
 from scoremix.learning.em.em import e_step
-from scoremix.learning.em.posterior import InMemorySamples, load_samples
+from scoremix.learning.em.incomplete import load_rows
+from scoremix.learning.em.posterior import InMemorySamples
 from scoremix.learning.em.seeding import d2_seeds, lloyd, mixture_of_cells
 from scoremix.learning.em.shrinkage import (
     EmpiricalBayesShapePrior,
@@ -79,18 +80,19 @@ def find_global_start(
 
     About 50 to 150 EM passes over ``max(2000, 100 k .. 400 k)`` rows, 15 to 100 over all rows, at most 100,000.
     """
-    given = load_samples(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
-    coordinates = IndependentColumns.of(given, kind)
+    given = load_rows(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
+    coordinates = IndependentColumns.of(given.whole, kind)
     everything = coordinates.rows(given).ordered()
     rows = subsample(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
-    few = None if noise else n_directions(n_components, everything.x.shape[1])
+    few = None if noise or everything.whole is not everything else n_directions(n_components, everything.x.shape[1])
     if few is not None:
         return coordinates.outside(_found_in_few(everything, few, n_components, kind, rng, plain)).sorted()
     if noise:
-        centers = lloyd(rows.x, d2_seeds(rows.x, n_components, rng, rows.unequal), rng, 5)
+        whole = rows.whole
+        centers = lloyd(whole.x, d2_seeds(whole.x, n_components, rng, whole.unequal), rng, 5)
         search = make_search(rows, centers, kind)
-        centers = anneal_centers(search.rows, n_components, typical_variance(rows.x, centers)[0], rng)
-        mixture = mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
+        centers = anneal_centers(search.rows.whole, n_components, typical_variance(whole.x, centers)[0], rng)
+        mixture = mixture_of_cells(search.rows.whole.source, whole.x, centers, kind, search.reg, search.prior)
     else:
         search, mixture = covering(rows, max(n_components, int(OVER * n_components)), kind, coordinates.seen_scale, rng)
     mixture = search.em(mixture, 5, 1e-3)
@@ -137,9 +139,7 @@ def covering(
     if TYPES[kind].is_round or scale.max() <= UNLIKE * scale.min():
         return search, mixture
     unit = scale / scale.max()
-    other = _cells(InMemorySamples(rows.x * unit, rows.weight), n_cells, kind, rng)[1].scaled(
-        1 / unit, np.zeros_like(unit)
-    )
+    other = _cells(replace(rows, x=rows.x * unit), n_cells, kind, rng)[1].scaled(1 / unit, np.zeros_like(unit))
     if search.rows.posterior(other).log_likelihood <= search.rows.posterior(mixture).log_likelihood:
         return search, mixture
     return make_search(rows, other.means, kind), other
@@ -149,14 +149,15 @@ def _cells(
     rows: InMemorySamples, n_cells: int, kind: str, rng: np.random.Generator
 ) -> tuple[SplitMergeSearch, Mixture]:
     """A search with priors in the units of cells, and their mixture."""
-    centers = lloyd(rows.x, d2_seeds(rows.x, n_cells, rng, rows.unequal), rng, 3)
+    whole = rows.whole
+    centers = lloyd(whole.x, d2_seeds(whole.x, n_cells, rng, whole.unequal), rng, 3)
     search = make_search(rows, centers, kind)
-    return search, mixture_of_cells(search.rows.source, rows.x, centers, kind, search.reg, search.prior)
+    return search, mixture_of_cells(search.rows.whole.source, whole.x, centers, kind, search.reg, search.prior)
 
 
 def shared_prior(source: Source, kind: str, *, counting: bool = False) -> EmpiricalBayesShapePrior:
     """The prior of the fit to all rows: no ghosts, but the rounding of the data."""
-    rows = load_samples(source, CHECK_ROWS, np.random.default_rng(0))
+    rows = load_rows(source, CHECK_ROWS, np.random.default_rng(0))
     floor = rounding_floor(rows.x, counting=counting)
     return EmpiricalBayesShapePrior(kind, source.n_features, PseudoObservations(kind, source.n_features, floor=floor))
 
@@ -168,8 +169,8 @@ def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
     on a sample of 10,000, or 200 per component, where these are more.
     """
     k, kind = mixture.n_components, mixture.covariance.kind
-    rows = load_samples(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
-    coordinates = IndependentColumns.of(rows, kind)
+    rows = load_rows(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
+    coordinates = IndependentColumns.of(rows.whole, kind)
     rows, local = coordinates.rows(rows), coordinates.inside(mixture)
     d = local.n_features
     variances = mean_variances(local.covariance, local.n_components, d)
@@ -194,7 +195,7 @@ def subsample(rows: InMemorySamples, size: int, rng: np.random.Generator) -> InM
     if len(rows.x) <= 1.5 * size:
         return rows
     chosen = np.sort(rng.choice(len(rows.x), size, replace=False))
-    return InMemorySamples(rows.x[chosen], rows.weight[chosen])
+    return replace(rows, x=rows.x[chosen], weight=rows.weight[chosen])
 
 
 def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
@@ -208,14 +209,14 @@ def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
 
 def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: bool = False) -> SplitMergeSearch:
     """A search on standardised rows, with priors in units of the variance within the cells of centers."""
-    d = rows.x.shape[1]
-    typical, smallest = typical_variance(rows.x, centers)
+    x, d = rows.whole.x, rows.x.shape[1]
+    typical, smallest = typical_variance(x, centers)
     typical = max(typical, 1e-12)
     blur = None if counting else width_of_categories(rows.x)
     ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x, counting=counting), blur)
     is_resolved = smallest > RESOLUTION
     if not TYPES[kind].is_diagonal:  # what all rows have in their thinnest direction is what one component has there
-        thinner = product(rows.x.T, rows.x) / len(rows.x) - RESOLUTION * np.eye(d)
+        thinner = product(x.T, x) / len(x) - RESOLUTION * np.eye(d)
         is_resolved = is_resolved and not np.isnan(pivots_of(thinner[None])).any()
     rows = rows.single() if is_resolved else rows
     return SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))

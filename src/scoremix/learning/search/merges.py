@@ -11,6 +11,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from scoremix.arrays import Floats, like, product
+from scoremix.learning.em.incomplete import IncompleteSamples
+from scoremix.learning.em.missing import completed_parts
 from scoremix.learning.em.posterior import InMemorySamples, Ints, Posterior, ragged_batches
 from scoremix.models.by_component import ComponentJoint, directions_apart
 from scoremix.models.covariance.full import Full
@@ -93,6 +95,8 @@ def merge_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
     at first, and those that cost more there than the cheapest of them in all are not: see `rough_costs`.
     """
     k, d = posterior.mixture.means.shape
+    if isinstance(posterior.rows, IncompleteSamples):
+        return _costs_in_all_rows(posterior, i, j)
     if d < max(MANY_COLUMNS, 2 * k) or posterior.mixture.covariance.is_diagonal or len(i) <= SURELY:
         return exact_costs(posterior, i, j)
     rough = rough_costs(posterior, i, j)
@@ -160,6 +164,19 @@ def exact_costs(posterior: Posterior, i: Ints, j: Ints) -> Floats:
         ratio = np.exp(np.minimum(log_joint - log_density[at], LARGEST))
         loss = np.log(np.maximum(kept + ratio, LEAST)) * (weight[at] * batch.valid)
         np.subtract.at(costs, mine, loss.sum(axis=1, dtype=np.float64))
+    return costs / rows.total
+
+
+def _costs_in_all_rows(posterior: Posterior, i: Ints, j: Ints) -> Floats:
+    """The same where values are missing: a row that shows little may belong to many."""
+    rows, shares = posterior.rows, posterior.shares
+    costs = np.zeros(len(i))
+    if not len(i):
+        return costs
+    for seen, part in completed_parts(merge_moments(posterior.mixture, i, j), rows.x):
+        kept = 1 - shares[seen][:, i] - shares[seen][:, j]
+        ratio = np.exp(np.minimum(part.log_joint.T - posterior.log_density[seen][:, None], LARGEST))
+        costs -= product(rows.weight[seen], np.log(np.maximum(kept + ratio, LEAST)))
     return costs / rows.total
 
 

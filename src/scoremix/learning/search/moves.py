@@ -67,7 +67,9 @@ class SplitMergeSearch:
     def splits(self, posterior: Posterior, fold: Floats | None = None) -> Splits:
         """Gains of all splits; the two of each get the shape that the components share now."""
         known = self.prior.known(posterior.expected.mass, posterior.expected.second)
-        return split_gains(posterior, known, self.reg, fold)
+        whole = posterior.rows.completed(posterior.mixture)
+        seen = posterior if whole is posterior.rows else whole.posterior(posterior.mixture)
+        return split_gains(seen, known, self.reg, fold)
 
     def reduced(self, mixture: Mixture, n_components: int) -> Mixture:
         """Merge the cheapest pairs, some at a time, until so many components are left."""

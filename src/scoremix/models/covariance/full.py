@@ -175,7 +175,7 @@ class Full:
             one = self.values[k]
             relative = solve_triangular(lower, solve_triangular(lower, one, lower=True).T, lower=True)
             values, vectors = np.linalg.eigh((relative + relative.T) / 2)
-            if values[0] < ratio:
+            if values[0] < ratio or not healthy[k]:
                 out = self.values.copy() if out is None else out
                 root = lower @ (vectors * np.sqrt(np.maximum(values, ratio)))
                 out[k] = representable((root @ root.T)[None])[0]
@@ -264,6 +264,7 @@ class Full:
 
 
 def _norms(matrices: Floats) -> Floats:
-    """Frobenius norms, also of entries whose squares are no numbers."""
-    largest = np.abs(matrices).max(axis=(1, 2), keepdims=True)
-    return np.asarray(largest[:, 0, 0] * np.linalg.norm(matrices / largest, axis=(1, 2)))
+    """Frobenius norms of positive matrices, also of entries whose squares are no numbers."""
+    trace = np.einsum("kii->k", matrices)
+    unit = matrices / trace[:, None, None]
+    return np.asarray(trace * np.sqrt(np.einsum("kij,kij->k", unit, unit)))

@@ -236,14 +236,20 @@ def are_beyond_rounding(matrices: Floats, pivots: Floats) -> NDArray[np.bool_]:
 
 
 def representable(matrices: Floats) -> Floats:
-    """Matrices (k, d, d), raised where not positive beyond rounding: that of a few rows far apart on a line is not."""
+    """Matrices (k, d, d), raised where not positive beyond rounding: that of a few rows far apart on a line is not.
+
+    CollapsedError: If one has no variance at all.
+    """
     thin = np.flatnonzero(~are_beyond_rounding(matrices, pivots_of(matrices)))
     if not len(thin):
         return matrices
-    unit = np.sqrt(np.diagonal(matrices[thin], axis1=1, axis2=2))
+    eps, variances = np.finfo(np.float64).eps, np.diagonal(matrices[thin], axis1=1, axis2=2)
+    if np.any(variances.max(axis=1) <= 0):
+        raise CollapsedError
+    unit = np.sqrt(np.maximum(variances, eps * variances.max(axis=1, keepdims=True)))  # a variance may round below 0
     unit = unit[:, :, None] * unit[:, None, :]
     values, vectors = np.linalg.eigh(matrices[thin] / unit)
-    least = 100 * matrices.shape[-1] * np.finfo(np.float64).eps
+    least = 100 * matrices.shape[-1] * eps
     raised = matrices.copy()
     raised[thin] = (vectors * np.maximum(values, least)[:, None, :]) @ np.swapaxes(vectors, 1, 2) * unit
     return raised
