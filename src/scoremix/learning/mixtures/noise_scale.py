@@ -95,11 +95,13 @@ def find_one_scale(source: Source, moments: Moments, rng: np.random.Generator) -
     least = FLOOR * float(np.sqrt(axes.variances[0]))
     trials = HeldOutTrials.of(in_subspace(source, axes), CommonVariance(None, d, least**2), rng)
     atoms = double_atoms(replace(trials, training=_first(trials.training)), rng, FIRST_ATOMS)
-    contender = learn_contender(trials, rng)
+    contender = learn_contender(trials, _first(trials.training), rng)
     explains = not contender.beats(atoms, trials, CLEAR)
     if explains:
         atoms = double_atoms(trials, rng, best=trials.moved(atoms.mixture, AFTER_SEEDS))
         atoms = join_near_atoms(trials, bisect_atoms(trials, atoms))
+        if contender.beats(atoms, trials, 0.0):
+            contender = learn_contender(trials, trials.training, rng)
         explains = not contender.beats(atoms, trials, MARGIN)
     scale = float(np.sqrt(atoms.variance))
     return OneScale(trials, atoms, scale if explains else max(least, min(scale, contender.narrowest)), explains)
@@ -110,10 +112,9 @@ def _first(rows: InMemorySamples) -> InMemorySamples:
     return InMemorySamples(rows.x[:FIRST_ROWS], rows.weight[:FIRST_ROWS])
 
 
-def learn_contender(trials: HeldOutTrials, rng: np.random.Generator) -> Contender:
-    """Learn a mixture with full covariances from the rows that train, in columns of unit variance."""
-    first = _first(trials.training)
-    x, weight, d = first.x, first.weight, first.x.shape[1]
+def learn_contender(trials: HeldOutTrials, learnt: InMemorySamples, rng: np.random.Generator) -> Contender:
+    """Learn a mixture with full covariances from some rows, in columns of unit variance."""
+    x, weight, d = learnt.x, learnt.weight, learnt.x.shape[1]
     lead = min(d, MOST_DIRECTIONS)
     center = np.average(x, axis=0, weights=weight)
     width = np.sqrt(np.average((x - center) ** 2, axis=0, weights=weight))

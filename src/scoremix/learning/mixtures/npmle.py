@@ -45,6 +45,8 @@ from scoremix.samples.source import Source
 # are cheap: one evaluation each, and twice as many tell differences apart that are 0.7 times as large.
 TRAINING, JUDGING, HELD_OUT = 20_000, 40_000, 0.2
 
+HELD_OUT_OF_SCALE = 0.5  # The same where the variance is free: more atoms of less width always look well by chance.
+
 # Standard errors that twice the atoms must gain on held-out rows: not many, for what is too many is merged after. Where
 # the variance is free, less: too few atoms take a spread distribution for noise, and a scale too large is wrong.
 SURE, SURE_OF_SCALE = 1.0, 0.5
@@ -130,7 +132,8 @@ class HeldOutTrials:
         """Deal out rows at random, in whatever order they came."""
         rows = load_samples(source, TRAINING + JUDGING, rng).ordered()
         n, order = len(rows.x), rng.permutation(len(rows.x))
-        judges = max(1, int(HELD_OUT * n), n - TRAINING)
+        share = HELD_OUT if known.variance is not None else HELD_OUT_OF_SCALE
+        judges = max(1, int(share * n), n - TRAINING)
         training, judging = (
             InMemorySamples(rows.x[some], rows.weight[some]) for some in (order[judges:], order[:judges])
         )
@@ -255,13 +258,13 @@ def join_near_atoms(trials: HeldOutTrials, best: ScoredMixture) -> ScoredMixture
     """Join what is near, if held-out rows do not surely lose more than Akaike's price of the atoms that go.
 
     One error alone is lost by chance at one data set of six, and atoms of few clusters pass for a spread distribution.
-    A variance that is free must stay: where it grows, atoms are spread over more than noise.
+    Where a free variance grows, atoms may be spread over more than noise: then held-out rows must not lose at all.
     """
     joined = trials.joined(best)
     gain, error = trials.gain(joined, best)
     saved = (best.mixture.n_components - joined.mixture.n_components) * (trials.known.n_features + 1)
-    stays = joined.variance < SAME_VARIANCE * best.variance
-    return joined if stays and gain > -SURE * error - saved / len(trials.training.x) else best
+    allowed = SURE * error + saved / len(trials.training.x) if joined.variance < SAME_VARIANCE * best.variance else 0.0
+    return joined if gain > -allowed else best
 
 
 def is_spread_out(mixture: Mixture, variance: float) -> bool:
