@@ -140,6 +140,7 @@ def test_columns_that_others_determine_and_constant_ones_are_left_out(gates):
     assert model.score(wide) == pytest.approx(noisy, abs=0.6 if gates == "soft" else 1.5)
 
 
+@pytest.mark.slow
 def test_components_on_lines_have_a_floor():
     rng = np.random.default_rng(0)
     x = np.column_stack([np.repeat([0.0, 5.0], 300), rng.standard_normal(600)])
@@ -185,6 +186,7 @@ def test_weights_count_as_rows():
     )
 
 
+@pytest.mark.slow
 def test_candidates_are_as_many_as_pays():
     rng = np.random.default_rng(0)
     assert candidates(rng.standard_normal((3, 2))).sets[0].means.shape == (1, 2)
@@ -195,6 +197,7 @@ def test_candidates_are_as_many_as_pays():
     assert not found.is_flat
 
 
+@pytest.mark.slow
 def test_axes_forget_columns_that_noise_has_swallowed():
     x = crossed(2000) * np.array([1.0, 1e3])
     crude = candidates(x).sets[0]

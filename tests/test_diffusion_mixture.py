@@ -65,9 +65,7 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore:X has no width")  # of a few rows, some of them repeated
 @parametrize_with_checks(
     [
-        DiffusionMixture(n_levels=3, random_state=0),
         DiffusionMixture(**KNOWN, n_levels=3, random_state=0),
-        DiffusionMixture(**CELLS, **KNOWN, n_levels=3, random_state=0),
     ],
     expected_failed_checks=expected_failures,
 )
@@ -79,7 +77,9 @@ def test_scikit_learn_contract(estimator, check):
 @pytest.mark.filterwarnings("ignore:X has no width")
 @parametrize_with_checks(
     [
+        DiffusionMixture(n_levels=3, random_state=0),
         DiffusionMixture(covariance="general", n_levels=3, random_state=0),
+        DiffusionMixture(**CELLS, **KNOWN, n_levels=3, random_state=0),
         DiffusionMixture(**CELLS, **KNOWN, n_levels=3, gates="hard"),
         DiffusionMixture(**GENERAL_CELLS, n_levels=3, random_state=0),
         DiffusionMixture(**GENERAL_CELLS, n_levels=3, gates="hard", random_state=0),
@@ -209,6 +209,7 @@ def test_a_scale_that_is_given_is_taken(data):
     assert (model.covariance_, model.noise_scale_) == ("identity", 0.8)
 
 
+@pytest.mark.slow
 def test_a_scale_that_is_far_off_is_told():
     X = 300.0 * three_clusters(1500)
     with pytest.warns(UserWarning, match=r"needs \d+ atoms: the data suggest (29|30|31)\d\."):

@@ -84,14 +84,14 @@ class TestColumnsThatSayNothingNew:
 
 
 class TestWeights:
-    @pytest.mark.parametrize("total", [300, 1, 0.1, 1e-6, 5e4, 1e6, 1e-100, 1e300])
+    @pytest.mark.parametrize("total", [300, 1e-6, 5e4, 1e300])
     @pytest.mark.parametrize("equal", [True, False])
     def test_are_relative_where_components_are_counted(self, total, equal):
         weight = np.full(1000, total / 1000) if equal else np.random.default_rng(1).uniform(0.5, 2, 1000) * total / 1000
         assert GaussianMixture("auto", random_state=0).fit(X, sample_weight=weight).n_components_ == 2
 
     @pytest.mark.parametrize("number", range(4))
-    @pytest.mark.parametrize("scale", [1e-46, 1e-3, 1e250])
+    @pytest.mark.parametrize("scale", [1e-46, pytest.param(1e-3, marks=pytest.mark.slow), 1e250])
     def test_do_not_change_a_fit_by_their_scale(self, number, scale):
         weight = np.random.default_rng(2).uniform(0.5, 2, 1000)
         one, other = (estimators()[number].fit(X.astype(np.float32), sample_weight=w) for w in (weight, scale * weight))
@@ -114,7 +114,7 @@ class TestWeights:
             estimators()[number].fit(X, sample_weight=(np.arange(1000) == 3).astype(float))
 
     @pytest.mark.parametrize("number", range(4))
-    @pytest.mark.parametrize("little", [1e-20, 1e-300, 5e-324])
+    @pytest.mark.parametrize("little", [1e-20, pytest.param(1e-300, marks=pytest.mark.slow), 5e-324])
     def test_that_no_sum_sees_are_absence(self, number, little):
         more, weight = np.concatenate([X, np.full((500, 2), 20.0)]), np.r_[np.ones(1000), np.full(500, little)]
         one, other = estimators()[number].fit(X), estimators()[number].fit(more, sample_weight=weight)
@@ -289,7 +289,10 @@ def test_the_number_of_components_does_not_hang_on_rounding_or_order(criterion):
         assert abs(number(x * (1 + 1e-15 * rng.standard_normal(x.shape))) - expected) <= allowed
 
 
-@pytest.mark.parametrize("method", ["dpm", "ancestral", "reverse_sde", "probability_flow"])
+@pytest.mark.parametrize(
+    "method",
+    ["dpm", *(pytest.param(m, marks=pytest.mark.slow) for m in ("ancestral", "reverse_sde", "probability_flow"))],
+)
 def test_samplers_give_clusters_their_shares(method):
     grid = 6.0 * np.stack(np.meshgrid(np.arange(5), np.arange(5)), axis=-1).reshape(-1, 2)
     share = np.linspace(1, 5, 25) / 75

@@ -21,8 +21,7 @@ def clusters(n=3000, d=2, noise_scale=0.5, seed=0):
     return centers[rng.integers(3, size=n)] + noise_scale * rng.standard_normal((n, d))
 
 
-@pytest.mark.parametrize("noise_scale", [0.01, 1.0, 300.0])
-@pytest.mark.parametrize("d", [1, 2, 5, 20])
+@pytest.mark.parametrize(("d", "noise_scale"), [(1, 1.0), (2, 0.01), (2, 300.0), (5, 1.0), (20, 1.0)])
 def test_separated_clusters_tell_their_noise(d, noise_scale):
     one = found(clusters(d=d, noise_scale=noise_scale))
     assert one.explains
@@ -31,6 +30,7 @@ def test_separated_clusters_tell_their_noise(d, noise_scale):
     assert 1 - 0.11 / np.sqrt(d) - 0.2 * (d == 1) < one.scale / noise_scale < 1 + 0.11 / np.sqrt(d)
 
 
+@pytest.mark.slow
 @pytest.mark.scene  # a distribution that is spread out tells its scale by few nats
 @pytest.mark.parametrize("make", [make_ring, make_spiral])
 def test_curves_have_one_scale(make):

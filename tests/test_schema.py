@@ -73,7 +73,14 @@ FLAT = {
 
 
 @pytest.mark.parametrize("name", FLAT)
-@pytest.mark.parametrize("params", [{}, {"correction_of": "nothing"}, {"correction_of": "nothing", "gates": "hard"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        pytest.param({"correction_of": "nothing"}, marks=pytest.mark.slow),
+        pytest.param({"correction_of": "nothing", "gates": "hard"}, marks=pytest.mark.slow),
+    ],
+)
 def test_models_of_extreme_data_come_back(tmp_path, name, params):
     rng = np.random.default_rng(0)
     X = FLAT[name](np.r_[rng.normal(-4, 1, (80, 2)), rng.normal(4, 1, (120, 2))])
