@@ -25,8 +25,8 @@ def clusters(n=3000, d=2, noise_scale=0.5, seed=0):
 def test_separated_clusters_tell_their_noise(d, noise_scale):
     one = found(clusters(d=d, noise_scale=noise_scale))
     assert one.explains
-    # The deviation of 1,500 rows has an error of 1 / sqrt(2 n d) = 1.8 % / sqrt(d), of which six. On a line two atoms of
-    # less width look like one, and are taken where held-out rows prefer them by chance: .85 was seen.
+    # The deviation of 1,500 rows has an error of 1 / sqrt(2 n d) = 1.8 % / sqrt(d), of which six. On a line two atoms
+    # of less width look like one, and are taken where held-out rows prefer them by chance: .85 was seen.
     assert 1 - 0.11 / np.sqrt(d) - 0.2 * (d == 1) < one.scale / noise_scale < 1 + 0.11 / np.sqrt(d)
 
 
