@@ -258,9 +258,11 @@ def representable(matrices: Floats) -> Floats:
 def raised_matrices(total: Floats, second: Floats, floor: Floats) -> Floats:
     """Second moments (.., d, d) of so much mass, raised along the eigenvectors, in units of the floor (d,)."""
     unit = np.outer(np.sqrt(floor), np.sqrt(floor)) * total
-    values, axes = np.linalg.eigh((second + np.swapaxes(second, -1, -2)) / (2 * unit))
-    if np.all(values >= 1):
+    relative = (second + np.swapaxes(second, -1, -2)) / (2 * unit)
+    above = relative - np.eye(relative.shape[-1])  # a factor costs a tenth of the eigenvalues, and mostly tells enough
+    if not np.isnan(pivots_of(above.reshape(-1, *above.shape[-2:]))).any():
         return second
+    values, axes = np.linalg.eigh(relative)
     raised = axes * np.maximum(values, 1.0)[..., None, :] @ np.swapaxes(axes, -1, -2)
     return np.asarray(np.where((values.min(axis=-1) < 1)[..., None, None], raised * unit, second))
 
