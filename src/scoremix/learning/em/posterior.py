@@ -91,8 +91,12 @@ class InMemorySamples:
 
     def order(self) -> Ints:
         """Positions of the rows, the shortest first."""
-        x = self.x.clip(-SQUARED, SQUARED)
-        lengths = np.einsum("ij,ij->i", x, x).astype(np.float32)  # equal ones stay so, however they round
+        x = self.x
+        lengths = np.einsum("ij,ij->i", x, x)
+        if not lengths.max(initial=0.0) <= SQUARED**2:
+            x = x.clip(-SQUARED, SQUARED)
+            lengths = np.einsum("ij,ij->i", x, x)
+        lengths = lengths.astype(np.float32)  # equal ones stay so, however they round
         order = np.argsort(lengths, kind="stable")
         equal = np.diff(lengths[order]) == 0
         tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
@@ -146,8 +150,10 @@ def load_samples(source: Source, most: int, rng: np.random.Generator) -> InMemor
         x = to_numpy(source.draw(most, rng)).astype(np.float64)
         return InMemorySamples(x, np.ones(len(x)))
     chunk = next(iter(source.chunks(source.n_rows)))
-    x = to_numpy(chunk.x).astype(np.float64)
-    weight = np.ones(len(x)) if chunk.weight is None else to_numpy(chunk.weight).astype(np.float64)
+    x = to_numpy(chunk.x).astype(np.float64, copy=False)
+    if chunk.weight is None:
+        return InMemorySamples(x, np.ones(len(x)))
+    weight = to_numpy(chunk.weight).astype(np.float64)
     return InMemorySamples(x[weight > 0], weight[weight > 0])
 
 
