@@ -71,7 +71,11 @@ class InMemorySamples:
 
     def single(self) -> InMemorySamples:
         """The same rows in single precision, unless one is too far out to be told from its neighbours in it."""
-        if np.max(np.abs(self.x)) > FAR_OUT:
+        return self._single
+
+    @cached_property
+    def _single(self) -> InMemorySamples:
+        if max(self.x.max(initial=0.0), -self.x.min(initial=0.0)) > FAR_OUT:
             return self
         return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
 
