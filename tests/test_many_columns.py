@@ -78,7 +78,7 @@ def test_the_least_moment_stays_among_few_rows():
 
 def test_few_directions_hold_what_tells_clusters_apart():
     x, labels, _, _ = clusters(spread=3.0)
-    seen = x @ leading_of_rows(x - x.mean(axis=0), 16, np.random.default_rng(0))
+    seen = x @ leading_of_rows(x - x.mean(axis=0), 16, np.random.default_rng(0))[0].astype(np.float64)
     centers = np.array([seen[labels == j].mean(axis=0) for j in range(4)])
     nearest = np.argmin(((seen[:, None] - centers) ** 2).sum(axis=2), axis=1)
     assert np.mean(nearest == labels) > 0.99

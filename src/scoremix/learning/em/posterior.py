@@ -15,11 +15,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Floats, to_numpy
+from scoremix.arrays import Floats, product, to_numpy
 from scoremix.learning.em.candidates import CandidatePass, Step
-from scoremix.learning.em.em import e_step
+from scoremix.learning.em.em import FrameSums, e_step
 from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import Covariance
+from scoremix.models.log_joint import LogJoint
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
@@ -31,6 +32,7 @@ BATCH_NUMBERS = 2**21  # Numbers that the rows of a batch hold, at most about: 1
 FAR_OUT = 1e4  # Largest coordinate, of rows of unit width, that single precision holds to a thousandth.
 SQUARED = 1e16  # Largest coordinate whose square, too, is taken in single precision.
 LEAST_MASS = 1e-30  # Rows that a component without any is taken to have.
+MANY_COLUMNS, SUMMED_ROWS = 64, 512  # Features of so many columns are made of so many rows at a time.
 SCAN_ROWS = 65536  # Rows whose weights are added up at a time.
 
 
@@ -138,7 +140,23 @@ class Posterior:
     @cached_property
     def expected(self) -> ExpectedMoments:
         """Moments of the components."""
-        return self.rows.step(self.rows.source, self.mixture, 1)
+        rows, mixture = self.rows, self.mixture
+        if rows.whole is rows and mixture.covariance.is_diagonal and mixture.n_features >= MANY_COLUMNS:
+            joint = mixture.joint(rows.x.itemsize)
+            if len(joint.frames) == 1:
+                return self._sums(joint).expected(joint, mixture.covariance)
+        return rows.step(rows.source, mixture, 1)
+
+    def _sums(self, joint: LogJoint) -> FrameSums:
+        """The sums of a pass from the shares, which are known: in many columns, half of the pass."""
+        x, covariance, total = self.rows.x, self.mixture.covariance, self.rows.total
+        sums = FrameSums({}, {}, self.log_likelihood * total, total)
+        for start in range(0, len(x), SUMMED_ROWS):
+            here = slice(start, start + SUMMED_ROWS)
+            given = self.shares[here] * self.rows.weight[here, None]
+            phi = covariance.features(x[here].T, joint.frames[0])
+            sums += FrameSums({0: product(given.T, phi.T).astype(np.float64)}, {}, 0.0, 0.0)
+        return sums
 
     @property
     def unshrunk(self) -> Covariance:

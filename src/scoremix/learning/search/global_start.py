@@ -79,14 +79,18 @@ class SeenRows:
     def of(cls, given: InMemorySamples, kind: str) -> SeenRows:
         """Find the coordinates for components of a kind."""
         coordinates = IndependentColumns.of(given.whole, kind)
-        return cls(coordinates, coordinates.rows(given).ordered())
+        return cls(coordinates, coordinates.rows(given))
+
+    def ordered(self) -> SeenRows:
+        """For a search, whose draws do not depend on the user's order."""
+        return SeenRows(self.coordinates, self.rows.ordered())
 
     @classmethod
     def of_all(cls, source: Source, kind: str) -> SeenRows | None:
         """For the start and the check of a fit, where these see the same: all rows, of which no value is missing."""
         if isinstance(source, Filled) or source.n_rows > CHECK_ROWS:
             return None
-        return cls.of(load_rows(source, CHECK_ROWS, np.random.default_rng(0)), kind)
+        return cls.of(load_rows(source, CHECK_ROWS, np.random.default_rng(0)), kind).ordered()
 
 
 def find_global_start(
@@ -104,7 +108,8 @@ def find_global_start(
     About 50 to 150 EM passes over ``max(2000, 100 k .. 400 k)`` rows, 15 to 100 over all rows, at most 100,000.
     """
     if seen is None:
-        seen = SeenRows.of(load_rows(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng), kind)
+        given = load_rows(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
+        seen = SeenRows.of(given, kind).ordered()
     coordinates, everything = seen.coordinates, seen.rows
     rows = subsample(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
     few = None if noise or everything.whole is not everything else n_directions(n_components, everything.x.shape[1])
@@ -226,7 +231,9 @@ def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
     """Median and minimum over the cells of the mean variance of a column; 1 where no cell has two rows."""
     labels = np.argmax(product(x, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
     counts = np.bincount(labels, minlength=len(centers))
-    sums = np.bincount(labels, np.mean((x - centers[labels]) ** 2, axis=1), len(centers))
+    local = centers[labels]
+    local -= x
+    sums = np.bincount(labels, np.einsum("ij,ij->i", local, local) / x.shape[1], len(centers))
     within = sums[counts > 1] / counts[counts > 1]
     return (float(np.median(within)), float(within.min())) if len(within) else (1.0, 0.0)
 

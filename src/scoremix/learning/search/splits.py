@@ -142,9 +142,11 @@ def _group(posterior: Posterior, batch: Batch, at: Ints) -> _Group:
     """The rows of a batch of components; `at` says which, (g, m)."""
     rows, mixture = posterior.rows, posterior.mixture.take(batch.items)
     share = posterior.shares[at, batch.items[:, None]]
+    offsets = rows.x[at]
+    offsets -= like(mixture.means, rows.x)[:, None, :]
     return _Group(
         mixture,
-        rows.x[at] - like(mixture.means, rows.x)[:, None, :],
+        offsets,
         share,
         rows.weight[at] * batch.valid,
         np.log(share) + posterior.log_density[at],
@@ -305,7 +307,8 @@ def _view(group: _Group, weight: Floats, prior: FixedShapePrior, reg: float) -> 
 
 
 def _white(group: _Group) -> Floats:
-    return np.asarray(np.clip(group.parent.covariance.whiten(group.offsets), -FAR, FAR))
+    white = group.parent.covariance.whiten(group.offsets)
+    return np.asarray(np.clip(white, -FAR, FAR, out=white))
 
 
 def _principal(group: _Group, mass: Floats) -> Floats:
