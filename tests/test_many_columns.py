@@ -11,13 +11,16 @@ from scoremix.learning.em.posterior import InMemorySamples
 from scoremix.learning.em.shrinkage import EmpiricalBayesShapePrior, FixedShapePrior
 from scoremix.learning.search import merges, splits
 from scoremix.learning.search.directions import leading_directions, least_moment
+from scoremix.learning.search.global_start import SeenRows, check_optimality
 from scoremix.learning.search.merges import exact_costs, merge_costs, near_pairs
+from scoremix.learning.search.moves import split_components
 from scoremix.learning.search.projection import leading_directions as leading_of_rows
 from scoremix.learning.search.projection import n_directions
 from scoremix.learning.search.splits import split_gains
 from scoremix.models.covariance.full import Full
 from scoremix.models.covariance.types import covariance_of
 from scoremix.models.mixture import Mixture
+from scoremix.samples.source import ArraySource
 
 KINDS = ("full", "tied", "diag", "spherical")
 D = 80
@@ -78,7 +81,7 @@ def test_the_least_moment_stays_among_few_rows():
 
 def test_few_directions_hold_what_tells_clusters_apart():
     x, labels, _, _ = clusters(spread=3.0)
-    seen = x @ leading_of_rows(x - x.mean(axis=0), 16, np.random.default_rng(0))
+    seen = x @ leading_of_rows(x - x.mean(axis=0), 16, np.random.default_rng(0))[0].astype(np.float64)
     centers = np.array([seen[labels == j].mean(axis=0) for j in range(4)])
     nearest = np.argmin(((seen[:, None] - centers) ** 2).sum(axis=2), axis=1)
     assert np.mean(nearest == labels) > 0.99
@@ -216,3 +219,48 @@ def test_units_of_many_columns_do_not_matter(kind):
     units = np.ones(D) if kind == "spherical" else np.geomspace(1e-6, 1e6, D)
     model = GaussianMixture(3, covariance_type=kind, reg_covar=0.0, random_state=0).fit(x * units)
     assert adjusted_rand_score(labels, model.predict(x * units)) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["diag", "spherical"])
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+def test_products_of_all_rows_say_what_looks_at_some_do(kind, number, monkeypatch):
+    x, labels, _, _ = clusters(spread=0.7)
+    weight = np.random.default_rng(1).uniform(0.5, 1.5, len(x))
+    rows = InMemorySamples(x.astype(number), weight.astype(number))
+    posterior = rows.posterior(mixture_of(kind, x, labels, 4))
+    i, j = near_pairs(posterior)
+    together = exact_costs(posterior, i, j)
+    monkeypatch.setattr(merges, "FEW_COMPONENTS", 0)
+    # Rows that are mostly of a third component add what the two have in them: a few in a thousand of the cost.
+    np.testing.assert_allclose(together, exact_costs(posterior, i, j), rtol=0.02)
+    known, again = posterior.expected, rows.step(rows.source, posterior.mixture, 1)
+    # Single precision: sums of 800 numbers, which may be 10 times as large as what remains of them.
+    rtol, atol = (1e-9, 1e-9) if number is np.float64 else (2e-3, 2e-2)
+    for name in ("mass", "first", "second", "log_likelihood", "weight"):
+        np.testing.assert_allclose(getattr(known, name), getattr(again, name), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("kind", ["diag", "spherical"])
+def test_gain_of_a_split_is_the_rise_of_the_likelihood(kind):
+    x, labels, _, _ = clusters(spread=1.0)
+    rows = InMemorySamples(x, np.ones(len(x)))
+    posterior = rows.posterior(mixture_of(kind, x, np.minimum(labels, 2), 3))
+    found = split_gains(posterior, FixedShapePrior(kind, 0.0, np.ones(D)), 1e-6)
+    parted = rows.posterior(split_components(posterior.mixture, found, np.array([2])))
+    # Rows of which it has less than a twentieth are left out.
+    assert parted.log_likelihood - posterior.log_likelihood == pytest.approx(found.gain[2], rel=0.02)
+    assert found.gain[2] > 10 * max(found.gain[0], 0.1)
+
+
+@pytest.mark.parametrize("d", [3, D])
+def test_optimality_is_that_of_rows_seen_before(d):
+    x, _, _, _ = clusters(d=d, n=400)
+    source = ArraySource(x)
+    model = GaussianMixture(3, covariance_type="diag", random_state=0).fit(x)
+    mixture = Mixture(model.weights_, model.means_, covariance_of("diag", model.covariances_, d))
+    seen = SeenRows.of_all(source, "diag")
+    assert SeenRows.of_all(ArraySource(np.zeros((10_001, 1))), "diag") is None
+    again = check_optimality(source, mixture, seen)
+    assert (model.split_gain_, model.merge_cost_) == pytest.approx(again, rel=1e-5)
+    # The direction of least fourth moment is looked for from where the order of the rows says.
+    assert check_optimality(source, mixture) == pytest.approx(again, rel=1e-4 if d == 3 else 0.5)

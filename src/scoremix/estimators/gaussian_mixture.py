@@ -41,7 +41,13 @@ from scoremix.learning.em.seeding import initial_mixture, n_distinct_rows
 from scoremix.learning.em.shrinkage import ENOUGH_ROWS
 from scoremix.learning.em.stepwise import Running
 from scoremix.learning.search.component_number import search_component_number
-from scoremix.learning.search.global_start import PLAIN_PASSES, check_optimality, find_global_start, shared_prior
+from scoremix.learning.search.global_start import (
+    PLAIN_PASSES,
+    SeenRows,
+    check_optimality,
+    find_global_start,
+    shared_prior,
+)
 from scoremix.models.covariance.interface import is_thin
 from scoremix.models.covariance.types import n_free
 from scoremix.models.mixture import Mixture, repeated
@@ -271,11 +277,13 @@ class GaussianMixture(KnownMixture):
         past = past if past is not None and self._may_continue(past) else None
         rng, prior = self._begin(), self._prior(seeding, n_seeds)
         best: EMResult | None = None
+        is_searched = past is None and self._is_searched(n_seeds)
+        seen = SeenRows.of_all(seeding, self.covariance_type) if is_searched else None
         for i in range(self.n_init if past is None else 1):
             seeds = deepcopy(rng)
-            start, steps = self._start(seeding, n_seeds, prior, rng) if past is None else (past, [])
+            start, steps = self._start(seeding, n_seeds, prior, rng, seen) if past is None else (past, [])
             found = self._run(i, source, start, step, prior, -np.inf if past is None else float(self.lower_bound_))
-            if past is None and self._is_searched(n_seeds) and self._is_flat(found.mixture):
+            if is_searched and self._is_flat(found.mixture):
                 start = initial_mixture(seeding, n_seeds, self.covariance_type, "kmeans", self.reg_covar, seeds)
                 found = max(found, self._run(i, source, start, step, prior, -np.inf), key=_bound)
             if best is None or _bound(found) > _bound(best):
@@ -283,7 +291,7 @@ class GaussianMixture(KnownMixture):
         assert best is not None  # n_init >= 1
         self._set_fit(best.mixture, _home(x), best.lower_bounds, best.converged, best.n_passes)
         self.selection_path_ = path
-        self.split_gain_, self.merge_cost_ = check_optimality(seeding, best.mixture)
+        self.split_gain_, self.merge_cost_ = check_optimality(seeding, best.mixture, seen)
         if not best.converged and self.max_iter > 0:
             warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
@@ -463,7 +471,12 @@ class GaussianMixture(KnownMixture):
         return total_weight(source) < ENOUGH_ROWS * free * int(self.n_components)
 
     def _start(
-        self, source: Source, n_seeds: int, prior: Prior | None, rng: np.random.Generator
+        self,
+        source: Source,
+        n_seeds: int,
+        prior: Prior | None,
+        rng: np.random.Generator,
+        seen: SeenRows | None = None,
     ) -> tuple[Mixture, list[tuple[str, int, float]]]:
         """A start by `init_params`, with the parts that the user gave put in place, and how the number was found."""
         kind = self.covariance_type
@@ -485,7 +498,7 @@ class GaussianMixture(KnownMixture):
         else:
             # A fit of few passes is one that is meant to end early, and to be gone on with.
             noise, plain = self.init_params == "diffusion", prior is None and self.max_iter >= PLAIN_PASSES
-            start = find_global_start(source, k, kind, rng, noise=noise, plain=plain)
+            start = find_global_start(source, k, kind, rng, noise=noise, plain=plain, seen=seen)
         start = Mixture(
             start.weights if weights is None else weights,
             start.means if means is None else means,

@@ -34,7 +34,8 @@ Samples = TypeVar("Samples", bound=InMemorySamples)
 NO_WIDTH = 1e-10  # A column of less than this share of its variance beside the others is determined by them.
 RULED = 10.0  # A standard deviation of so many robust ones is ruled by few rows.
 NORMAL = 1.4826  # Standard deviation of a normal distribution, in units of its median absolute deviation.
-MANY, SOME = 64, 500  # In many columns so many rows tell about medians at first.
+BLOCK = 2**17  # Numbers that are added up at a time: 1 MB.
+MANY, SOME = 64, 128  # In many columns so many rows tell about medians at first.
 THIN = 1e-6  # Variance where there is none, in units of a typical one.
 
 
@@ -58,21 +59,27 @@ class IndependentColumns:
         Components without correlations do not follow a column that others determine: it counts in their likelihood,
         but not where components are to be counted (`counting`). Constant columns never do.
         """
-        origin, scale, ruled = _origin_and_scale(rows, kind)
-        z = (rows.x - origin) / scale
+        follow = counting or not TYPES[kind].is_diagonal
+        origin, scale, ruled, variance = _origin_and_scale(rows, kind)
+        if not ruled.any() and not follow:
+            kept, loads = _varying(variance)
+            return cls(scale, origin, kept, np.zeros_like(scale), loads)
         weight = rows.weight
+        z = (rows.x - origin) / scale
         if ruled.any():
             reach = np.max(np.abs(z[:, ruled]), axis=1)
             # Every row may be far out in some column, as those of clusters in the corners of a triangle: then none is.
             are_few = float(np.median(reach)) <= RULED
             weight = np.where(are_few & (reach > RULED), 0.0, weight)
         center = np.average(z, axis=0, weights=weight)
-        kept, loads = _independent(z - center, weight, follow=counting or not TYPES[kind].is_diagonal)
+        kept, loads = _independent(z - center, weight, follow=follow)
         return cls(scale, origin, kept, center, loads)
 
     def rows(self, rows: Samples) -> Samples:
         """The rows as they are seen."""
-        return replace(rows, x=(rows.x[:, self.kept] - self.origin[self.kept]) / self.seen_scale)
+        x = (rows.x if self._is_complete else rows.x[:, self.kept]) - self.origin[self.kept]
+        x /= self.seen_scale
+        return replace(rows, x=x)
 
     @property
     def seen_scale(self) -> Floats:
@@ -106,14 +113,16 @@ class IndependentColumns:
         return Mixture(mixture.weights, means, covariance.extended(wide))
 
 
-def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Mean and standard deviation of the columns (1 where it is constant), or robust ones, and where they are that."""
+def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats, NDArray[np.bool_], Floats]:
+    """Mean and standard deviation of the columns (1 where it is constant), or robust ones, and where they are that.
+
+    And the variances in these units.
+    """
     x, weight = rows.x, rows.weight
-    some = x if x.shape[1] < MANY else x[:: max(1, len(x) // SOME)]
+    some = x if x.shape[1] < MANY else np.asfortranarray(x[:: max(1, len(x) // SOME)])
     middle = np.median(some, axis=0)
-    local = x - middle  # exactly 0 in a constant column, whose mean need not be its value
-    mean = np.average(local, axis=0, weights=weight)
-    scale = np.sqrt(np.average((local - mean) ** 2, axis=0, weights=weight))
+    mean, deviation = _mean_and_deviation(x, weight, middle)
+    scale = deviation
     robust = NORMAL * np.median(np.abs(some - middle), axis=0)
     if some is not x:  # what some rows leave open, all decide
         open_ = np.flatnonzero(scale > RULED / 2 * robust)
@@ -123,28 +132,47 @@ def _origin_and_scale(rows: InMemorySamples, kind: str) -> tuple[Floats, Floats,
     if TYPES[kind].is_round:
         scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
     rounding = 4 * np.finfo(x.dtype).eps * np.abs(origin)
-    return origin, np.where(scale > rounding, scale, 1.0), ruled
+    scale = np.where(scale > rounding, scale, 1.0)
+    return origin, scale, ruled, (deviation / scale) ** 2
+
+
+def _mean_and_deviation(x: Floats, weight: Floats, middle: Floats) -> tuple[Floats, Floats]:
+    """Means of the columns about a point amid the rows, and standard deviations; some rows at a time, near by.
+
+    They are exactly 0 in a constant column, whose mean need not be its value.
+    """
+    first, second, step = np.zeros_like(middle), np.zeros_like(middle), max(1, BLOCK // len(middle))
+    for start in range(0, len(x), step):
+        local, mine = x[start : start + step] - middle, weight[start : start + step]
+        first += product(mine, local)
+        local *= local
+        second += product(mine, local)
+    mean = first / weight.sum()
+    return mean, np.sqrt(np.maximum(second / weight.sum() - mean**2, 0.0))
+
+
+def _varying(variance: Floats) -> tuple[Ints, Floats]:
+    """Columns that are not constant; one where all are."""
+    kept = np.flatnonzero(variance > NO_WIDTH) if np.any(variance > NO_WIDTH) else np.arange(1)
+    return kept, np.eye(len(variance))[:, kept]
 
 
 def _independent(centered: Floats, weight: Floats, *, follow: bool) -> tuple[Ints, Floats]:
     """Columns that determine the others, and how; but for constant ones all, where others are not followed."""
     d = centered.shape[1]
     if not follow:
-        variance = product(weight, centered**2) / weight.sum()
-        kept = np.flatnonzero(variance > NO_WIDTH)
-        loads = np.eye(d)[:, kept]
-    else:
-        second = product(centered.T * weight, centered) / weight.sum()
-        variance = np.diagonal(second).copy()
-        width = np.sqrt(np.where(variance > NO_WIDTH, variance, 1.0))
-        factor, pivots, rank, _ = lapack.dpstrf(second / width[:, None] / width, tol=NO_WIDTH)
-        order = pivots - 1
-        sorting = np.argsort(order[:rank])
-        kept = order[:rank][sorting]
-        slopes = solve_triangular(factor[:rank, :rank], np.triu(factor[:rank])[:, rank:]).T
-        loads = np.zeros((d, rank))
-        loads[order[:rank], np.argsort(sorting)] = 1.0
-        loads[order[rank:]] = (slopes[:, sorting] * width[order[rank:], None]) / width[kept]
+        return _varying(product(weight, centered**2) / weight.sum())
+    second = product(centered.T * weight, centered) / weight.sum()
+    variance = np.diagonal(second).copy()
+    width = np.sqrt(np.where(variance > NO_WIDTH, variance, 1.0))
+    factor, pivots, rank, _ = lapack.dpstrf(second / width[:, None] / width, tol=NO_WIDTH)
+    order = pivots - 1
+    sorting = np.argsort(order[:rank])
+    kept = order[:rank][sorting]
+    slopes = solve_triangular(factor[:rank, :rank], np.triu(factor[:rank])[:, rank:]).T
+    loads = np.zeros((d, rank))
+    loads[order[:rank], np.argsort(sorting)] = 1.0
+    loads[order[rank:]] = (slopes[:, sorting] * width[order[rank:], None]) / width[kept]
     return (kept, loads) if len(kept) else (np.arange(1), np.eye(d)[:, :1])
 
 

@@ -117,6 +117,10 @@ class Mixture:
         log_density, responsibilities = self._ask(x, question)
         return log_density, responsibilities
 
+    def log_joint(self, x: Array) -> Array:
+        """``log w_k N_k`` at the rows x, shape (n, k)."""
+        return self._ask(x, lambda _, part: (part.log_joint.T,), nearly=False)[0]
+
     def log_density(self, x: Array) -> Array:
         """Log density of the rows x, shape (n,)."""
         if len(self._support) < self.n_components:

@@ -15,11 +15,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.arrays import Floats, to_numpy
+from scoremix.arrays import Floats, product, to_numpy
 from scoremix.learning.em.candidates import CandidatePass, Step
-from scoremix.learning.em.em import e_step
+from scoremix.learning.em.em import FrameSums, e_step
 from scoremix.learning.em.expected import ExpectedMoments
 from scoremix.models.covariance.interface import Covariance
+from scoremix.models.log_joint import LogJoint
 from scoremix.models.mixture import Mixture
 from scoremix.samples.source import ArraySource, Source
 
@@ -31,6 +32,7 @@ BATCH_NUMBERS = 2**21  # Numbers that the rows of a batch hold, at most about: 1
 FAR_OUT = 1e4  # Largest coordinate, of rows of unit width, that single precision holds to a thousandth.
 SQUARED = 1e16  # Largest coordinate whose square, too, is taken in single precision.
 LEAST_MASS = 1e-30  # Rows that a component without any is taken to have.
+MANY_COLUMNS, SUMMED_ROWS = 64, 512  # Features of so many columns are made of so many rows at a time.
 SCAN_ROWS = 65536  # Rows whose weights are added up at a time.
 
 
@@ -71,7 +73,11 @@ class InMemorySamples:
 
     def single(self) -> InMemorySamples:
         """The same rows in single precision, unless one is too far out to be told from its neighbours in it."""
-        if np.max(np.abs(self.x)) > FAR_OUT:
+        return self._single
+
+    @cached_property
+    def _single(self) -> InMemorySamples:
+        if max(self.x.max(initial=0.0), -self.x.min(initial=0.0)) > FAR_OUT:
             return self
         return InMemorySamples(self.x.astype(np.float32), self.weight.astype(np.float32))
 
@@ -91,8 +97,12 @@ class InMemorySamples:
 
     def order(self) -> Ints:
         """Positions of the rows, the shortest first."""
-        x = self.x.clip(-SQUARED, SQUARED)
-        lengths = np.einsum("ij,ij->i", x, x).astype(np.float32)  # equal ones stay so, however they round
+        x = self.x
+        lengths = np.einsum("ij,ij->i", x, x)
+        if not lengths.max(initial=0.0) <= SQUARED**2:
+            x = x.clip(-SQUARED, SQUARED)
+            lengths = np.einsum("ij,ij->i", x, x)
+        lengths = lengths.astype(np.float32)  # equal ones stay so, however they round
         order = np.argsort(lengths, kind="stable")
         equal = np.diff(lengths[order]) == 0
         tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
@@ -130,7 +140,23 @@ class Posterior:
     @cached_property
     def expected(self) -> ExpectedMoments:
         """Moments of the components."""
-        return self.rows.step(self.rows.source, self.mixture, 1)
+        rows, mixture = self.rows, self.mixture
+        if rows.whole is rows and mixture.covariance.is_diagonal and mixture.n_features >= MANY_COLUMNS:
+            joint = mixture.joint(rows.x.itemsize)
+            if len(joint.frames) == 1:
+                return self._sums(joint).expected(joint, mixture.covariance)
+        return rows.step(rows.source, mixture, 1)
+
+    def _sums(self, joint: LogJoint) -> FrameSums:
+        """The sums of a pass from the shares, which are known: in many columns, half of the pass."""
+        x, covariance, total = self.rows.x, self.mixture.covariance, self.rows.total
+        sums = FrameSums({}, {}, self.log_likelihood * total, total)
+        for start in range(0, len(x), SUMMED_ROWS):
+            here = slice(start, start + SUMMED_ROWS)
+            given = self.shares[here] * self.rows.weight[here, None]
+            phi = covariance.features(x[here].T, joint.frames[0])
+            sums += FrameSums({0: product(given.T, phi.T).astype(np.float64)}, {}, 0.0, 0.0)
+        return sums
 
     @property
     def unshrunk(self) -> Covariance:
@@ -146,8 +172,10 @@ def load_samples(source: Source, most: int, rng: np.random.Generator) -> InMemor
         x = to_numpy(source.draw(most, rng)).astype(np.float64)
         return InMemorySamples(x, np.ones(len(x)))
     chunk = next(iter(source.chunks(source.n_rows)))
-    x = to_numpy(chunk.x).astype(np.float64)
-    weight = np.ones(len(x)) if chunk.weight is None else to_numpy(chunk.weight).astype(np.float64)
+    x = to_numpy(chunk.x).astype(np.float64, copy=False)
+    if chunk.weight is None:
+        return InMemorySamples(x, np.ones(len(x)))
+    weight = to_numpy(chunk.weight).astype(np.float64)
     return InMemorySamples(x[weight > 0], weight[weight > 0])
 
 

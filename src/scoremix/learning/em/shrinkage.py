@@ -296,7 +296,10 @@ def rounding_floor(x: Floats, *, counting: bool = False) -> Floats | None:
     smallest gap between values. Where components are counted, categories are values too: else there would be a
     component for each, however the other columns are.
     """
-    values, steps = _steps(x)
+    return _floor(*_steps(x), counting)
+
+
+def _floor(values: NDArray[np.intp], steps: Floats, counting: bool) -> Floats | None:
     floor = np.where(values >= (2 if counting else CATEGORIES), steps**2 / 4, 0.0)
     # Where some columns were rounded, the others get a floor that does nothing, for a direction needs one in each.
     return np.maximum(floor, 1e-12 * floor.max()) if np.any(floor > 0) else None
@@ -308,7 +311,16 @@ def width_of_categories(x: Floats) -> Floats | None:
     They tell components apart. But a component of a single one has no width there, and what is left in its place, a
     ghost or a rounding error, says how many rows it has: the largest would gain by taking in its neighbours.
     """
+    return _blur(*_steps(x))
+
+
+def floor_and_width(x: Floats, *, counting: bool = False) -> tuple[Floats | None, Floats | None]:
+    """Both for a search, by one look at the rows; no width of categories where components are counted."""
     values, steps = _steps(x)
+    return _floor(values, steps, counting), None if counting else _blur(values, steps)
+
+
+def _blur(values: NDArray[np.intp], steps: Floats) -> Floats | None:
     blur = np.where(values < CATEGORIES, (CATEGORY * steps) ** 2, 0.0)
     return blur if np.any(blur > 0) else None
 
@@ -316,7 +328,9 @@ def width_of_categories(x: Floats) -> Floats | None:
 def _steps(x: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Numbers of values, and smallest gaps between them, of the columns that have each twice on average; else 0."""
     number, steps = np.zeros(x.shape[1], dtype=np.intp), np.zeros(x.shape[1])
-    some = np.sort(x[: 8 * isqrt(len(x))].T, axis=1)
+    with np.errstate(over="ignore"):
+        # What is equal is so in single precision, which is sorted several times as fast.
+        some = np.sort(x[: 8 * isqrt(len(x))].astype(np.float32).T, axis=1)
     # Of n / 2 values one would be among some rows twice, but for a chance of e^-64.
     for j in np.flatnonzero((some[:, 1:] == some[:, :-1]).any(axis=1)):
         column = x[:, j]

@@ -16,7 +16,7 @@ depend on the seventh digit.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,13 +24,14 @@ from scoremix.arrays import Floats, product
 from scoremix.learning.coordinates import IndependentColumns
 from scoremix.learning.em.em import e_step
 from scoremix.learning.em.incomplete import load_rows
+from scoremix.learning.em.missing import Filled
 from scoremix.learning.em.posterior import InMemorySamples
 from scoremix.learning.em.seeding import d2_seeds, lloyd, mixture_of_cells
 from scoremix.learning.em.shrinkage import (
     EmpiricalBayesShapePrior,
     PseudoObservations,
+    floor_and_width,
     rounding_floor,
-    width_of_categories,
 )
 from scoremix.learning.search.moves import Settled, SplitMergeOffers, SplitMergeSearch
 from scoremix.learning.search.projection import lifted, means_of_shares, n_directions, projected
@@ -67,6 +68,31 @@ RESOLVED = 10 * RESOLUTION
 LEVELS, STEPS = 16, 20  # Noise levels, and steps at each.
 
 
+@dataclass(frozen=True)
+class SeenRows:
+    """Rows as a search sees them, and how."""
+
+    coordinates: IndependentColumns
+    rows: InMemorySamples
+
+    @classmethod
+    def of(cls, given: InMemorySamples, kind: str) -> SeenRows:
+        """Find the coordinates for components of a kind."""
+        coordinates = IndependentColumns.of(given.whole, kind)
+        return cls(coordinates, coordinates.rows(given))
+
+    def ordered(self) -> SeenRows:
+        """For a search, whose draws do not depend on the user's order."""
+        return SeenRows(self.coordinates, self.rows.ordered())
+
+    @classmethod
+    def of_all(cls, source: Source, kind: str) -> SeenRows | None:
+        """For the start and the check of a fit, where these see the same: all rows, of which no value is missing."""
+        if isinstance(source, Filled) or source.n_rows > CHECK_ROWS:
+            return None
+        return cls.of(load_rows(source, CHECK_ROWS, np.random.default_rng(0)), kind).ordered()
+
+
 def find_global_start(
     source: Source,
     n_components: int,
@@ -75,14 +101,16 @@ def find_global_start(
     *,
     noise: bool = False,
     plain: bool = False,
+    seen: SeenRows | None = None,
 ) -> Mixture:
-    """Find the start from which EM reaches the best optimum.
+    """Find the start from which EM reaches the best optimum; `seen`, if they are known already.
 
     About 50 to 150 EM passes over ``max(2000, 100 k .. 400 k)`` rows, 15 to 100 over all rows, at most 100,000.
     """
-    given = load_rows(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
-    coordinates = IndependentColumns.of(given.whole, kind)
-    everything = coordinates.rows(given).ordered()
+    if seen is None:
+        given = load_rows(source, max(ALL_ROWS, ALL_ROWS_PER_COMPONENT * n_components), rng)
+        seen = SeenRows.of(given, kind).ordered()
+    coordinates, everything = seen.coordinates, seen.rows
     rows = subsample(everything, sample_size(kind, n_components, everything.x.shape[1]), rng)
     few = None if noise or everything.whole is not everything else n_directions(n_components, everything.x.shape[1])
     if few is not None:
@@ -162,22 +190,23 @@ def shared_prior(source: Source, kind: str, *, counting: bool = False) -> Empiri
     return EmpiricalBayesShapePrior(kind, source.n_features, PseudoObservations(kind, source.n_features, floor=floor))
 
 
-def check_optimality(source: Source, mixture: Mixture) -> tuple[float, float]:
+def check_optimality(source: Source, mixture: Mixture, seen: SeenRows | None = None) -> tuple[float, float]:
     """What the best split of a component would gain, and the cheapest merge of two would cost, in nats per sample.
 
     A fit whose split gain exceeds its merge cost can probably be improved by a move. Both are measured on all rows, or
     on a sample of 10,000, or 200 per component, where these are more.
     """
     k, kind = mixture.n_components, mixture.covariance.kind
-    rows = load_rows(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
-    coordinates = IndependentColumns.of(rows.whole, kind)
-    rows, local = coordinates.rows(rows), coordinates.inside(mixture)
+    if seen is None:
+        rows = load_rows(source, max(CHECK_ROWS, CHECK_ROWS_PER_COMPONENT * k), np.random.default_rng(0))
+        seen = SeenRows.of(rows, kind)
+    rows, local = seen.rows, seen.coordinates.inside(mixture)
     d = local.n_features
     variances = mean_variances(local.covariance, local.n_components, d)
     is_resolved = not is_thin(local.covariance, RESOLUTION) and np.max(variances) < 1 / RESOLUTION
     rows = rows.single() if is_resolved else rows
-    blur, typical = width_of_categories(rows.x), float(np.median(variances))
-    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x), blur)
+    (floor, blur), typical = floor_and_width(rows.x), float(np.median(variances))
+    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, floor, blur)
     search = SplitMergeSearch(rows, REG * typical, EmpiricalBayesShapePrior(kind, d, ghosts))
     local = local if blur is None else search.em(local, 1)  # as wide as the two of a split
     offers = SplitMergeOffers.of(search, rows.posterior(local))
@@ -202,7 +231,9 @@ def typical_variance(x: Floats, centers: Floats) -> tuple[float, float]:
     """Median and minimum over the cells of the mean variance of a column; 1 where no cell has two rows."""
     labels = np.argmax(product(x, centers.T) - 0.5 * np.sum(centers**2, axis=1), axis=1)
     counts = np.bincount(labels, minlength=len(centers))
-    sums = np.bincount(labels, np.mean((x - centers[labels]) ** 2, axis=1), len(centers))
+    local = centers[labels]
+    local -= x
+    sums = np.bincount(labels, np.einsum("ij,ij->i", local, local) / x.shape[1], len(centers))
     within = sums[counts > 1] / counts[counts > 1]
     return (float(np.median(within)), float(within.min())) if len(within) else (1.0, 0.0)
 
@@ -212,8 +243,7 @@ def make_search(rows: InMemorySamples, centers: Floats, kind: str, *, counting: 
     x, d = rows.whole.x, rows.x.shape[1]
     typical, smallest = typical_variance(x, centers)
     typical = max(typical, 1e-12)
-    blur = None if counting else width_of_categories(rows.x)
-    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, rounding_floor(rows.x, counting=counting), blur)
+    ghosts = PseudoObservations(kind, d, GHOST_VARIANCE * typical, 1.0, *floor_and_width(rows.x, counting=counting))
     is_resolved = smallest > RESOLUTION
     if not TYPES[kind].is_diagonal:  # what all rows have in their thinnest direction is what one component has there
         thinner = product(x.T, x) / len(x) - RESOLUTION * np.eye(d)

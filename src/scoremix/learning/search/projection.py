@@ -28,21 +28,24 @@ def n_directions(n_components: int, n_features: int) -> int | None:
     return q if n_features >= max(2 * q, MANY_COLUMNS) else None
 
 
-def leading_directions(x: Floats, q: int, rng: np.random.Generator) -> Floats:
-    """Orthonormal directions (d, q) of largest variance of centered rows x (n, d), nearly (Halko et al. 2011)."""
+def leading_directions(x: Floats, q: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Orthonormal directions (d, q) of largest variance of centered rows x (n, d), nearly (Halko et al. 2011).
+
+    And the rows in them, (n, q).
+    """
     x = x.astype(np.float32, copy=False)
     basis = rng.standard_normal((x.shape[1], q + EXTRA)).astype(np.float32)
     for _ in range(TURNS):
         basis = np.linalg.qr(product(x.T, product(x, basis)))[0]
     seen = product(x, basis)
     _, axes = np.linalg.eigh(product(seen.T, seen))
-    return np.asarray(product(basis, axes[:, ::-1][:, :q]), dtype=np.float64)
+    axes = axes[:, ::-1][:, :q]
+    return product(basis, axes), product(seen, axes)
 
 
 def projected(rows: InMemorySamples, q: int, rng: np.random.Generator) -> InMemorySamples:
     """The rows in so many directions."""
-    directions = leading_directions(rows.x, q, rng)
-    return InMemorySamples(product(rows.x, directions.astype(rows.x.dtype)).astype(np.float64), rows.weight)
+    return InMemorySamples(leading_directions(rows.x, q, rng)[1].astype(np.float64), rows.weight)
 
 
 def means_of_shares(rows: InMemorySamples, shares: Floats) -> Floats:

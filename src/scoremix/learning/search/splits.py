@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -28,6 +29,7 @@ from scoremix.learning.em.shrinkage import FixedShapePrior
 from scoremix.learning.search.directions import leading_directions, least_moment
 from scoremix.learning.search.merges import LARGEST, LEAST
 from scoremix.models.covariance.interface import LOG_2PI, CollapsedError, Covariance, are_positive
+from scoremix.models.covariance.types import TYPES
 from scoremix.models.mixture import Mixture
 
 MEMBER = 0.05  # Rows of which a component has a smaller share are not looked at.
@@ -93,6 +95,16 @@ class _Group:
     weight: Floats  # of the row; 0 where padded
     log_parent: Floats  # log w N of the component
 
+    @cached_property
+    def squares(self) -> Floats | None:
+        """What variances of many columns multiply, or one for all: (g, m, d) or (g, m, 1); else none."""
+        covariance = self.parent.covariance
+        if self.offsets.shape[2] < MANY_COLUMNS or not covariance.is_diagonal:
+            return None
+        if TYPES[covariance.kind].is_round:
+            return np.asarray(np.einsum("gmd,gmd->gm", self.offsets, self.offsets)[:, :, None])
+        return np.asarray(self.offsets**2)
+
 
 _Direction = Callable[[_Group, Floats], Floats]  # Coordinates (g, m) of the rows, from masses (g, m).
 
@@ -130,9 +142,11 @@ def _group(posterior: Posterior, batch: Batch, at: Ints) -> _Group:
     """The rows of a batch of components; `at` says which, (g, m)."""
     rows, mixture = posterior.rows, posterior.mixture.take(batch.items)
     share = posterior.shares[at, batch.items[:, None]]
+    offsets = rows.x[at]
+    offsets -= like(mixture.means, rows.x)[:, None, :]
     return _Group(
         mixture,
-        rows.x[at] - like(mixture.means, rows.x)[:, None, :],
+        offsets,
         share,
         rows.weight[at] * batch.valid,
         np.log(share) + posterior.log_density[at],
@@ -152,7 +166,7 @@ def _held_out(group: _Group, view: _View, number: int, fold: Floats) -> Floats:
         inside = group.weight * (fold == half)
         pair = _two(seen, view.directions[number], inside, view.prior, view.reg)
         whole = _sums(seen, seen.share * inside)
-        log_one = _fitted(seen, whole, whole.mass, view.prior, view.reg)[1]
+        log_one = _log_joint(seen, *_fitted(seen, whole, whole.mass, view.prior, view.reg))
         rise = _log_rise(group, pair.log_ratio) - _log_rise(group, log_one - seen.log_parent)
         total += np.sum((group.weight - inside) * rise, axis=1, dtype=np.float64)
     return total
@@ -173,22 +187,25 @@ def _two(group: _Group, direction: _Direction, weight: Floats, prior: Prior, reg
     for _ in range(STEPS):
         one = _sums(group, mass * side)
         other = ExpectedMoments(total.mass - one.mass, total.first - one.first, total.second - one.second, 0.0, 0.0)
-        first, log_first = _fitted(group, one, total.mass, prior, reg)
-        second, log_second = _fitted(group, other, total.mass, prior, reg)
+        first, second = (_fitted(group, part, total.mass, prior, reg) for part in (one, other))
+        log_first, log_second = _log_joint(group, *first), _log_joint(group, *second)
         side = expit(log_first - log_second)
-    return _Pair(first, second, np.logaddexp(log_first, log_second) - group.log_parent)
+    return _Pair(first[0], second[0], np.logaddexp(log_first, log_second) - group.log_parent)
 
 
 def _sums(group: _Group, mass: Floats) -> ExpectedMoments:
     """Moments of the rows about the parents' means; those of two parts add up, so the other part costs nothing."""
     first = product(mass[:, None, :], group.offsets)[:, 0, :].astype(np.float64, copy=False)
-    second = group.parent.covariance.moment(group.offsets, mass)
+    covariance = group.parent.covariance
+    if group.squares is None:
+        second = covariance.moment(group.offsets, mass)
+    else:
+        second = product(mass[:, None, :], group.squares).astype(np.float64).reshape(covariance.values.shape)
     return ExpectedMoments(mass.sum(axis=1, dtype=np.float64), first, second, 0.0, 0.0)
 
 
 def _fitted(group: _Group, sums: ExpectedMoments, total: Floats, prior: Prior, reg: float) -> tuple[Mixture, Floats]:
-    """One component per parent, from moments; and its log joint density at all rows of the parent."""
-    g, _, d = group.offsets.shape
+    """One component per parent, from moments; and how far it is from the parent."""
     safe = np.maximum(sums.mass, LEAST)
     weights = np.maximum(safe / np.maximum(total, LEAST), LEAST_SHARE) * group.parent.weights
     shift = sums.first / safe[:, None]
@@ -196,11 +213,23 @@ def _fitted(group: _Group, sums: ExpectedMoments, total: Floats, prior: Prior, r
     if not covariance.is_shared:
         second = recenter(sums, covariance, shift).second + _slack(sums.second, group.offsets)
         covariance = _sound(covariance.fitted(*prior.add(safe, second), reg), covariance)
-    white = covariance.whiten(group.offsets)
-    white -= covariance.whiten(like(shift, white)[:, None, :])
-    constant = np.log(weights) - 0.5 * (d * LOG_2PI + covariance.log_det(g, d))
-    log_joint = like(constant, white)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white)
-    return Mixture(weights, group.parent.means + shift, covariance), log_joint
+    return Mixture(weights, group.parent.means + shift, covariance), shift
+
+
+def _log_joint(group: _Group, part: Mixture, shift: Floats) -> Floats:
+    """Log joint density of one component per parent, so far from it, at all rows of the parent."""
+    (g, _, d), covariance, offsets = group.offsets.shape, part.covariance, group.offsets
+    constant = np.log(part.weights) - 0.5 * (d * LOG_2PI + covariance.log_det(g, d))
+    if group.squares is None:
+        white = covariance.whiten(offsets)
+        white -= covariance.whiten(like(shift, white)[:, None, :])
+        return np.asarray(like(constant, white)[:, None] - 0.5 * np.einsum("gmd,gmd->gm", white, white))
+    # Products round like the distance of the two, beside which it is nothing.
+    weight = 1 / covariance.values.reshape(g, -1)
+    constant -= 0.5 * np.sum(shift**2 * weight, axis=1)
+    log_joint = product(offsets, like(shift * weight, offsets)[:, :, None])
+    log_joint -= product(group.squares, like(0.5 * weight, offsets)[:, :, None])
+    return np.asarray(log_joint[:, :, 0] + like(constant, offsets)[:, None])
 
 
 def _sound(covariance: Covariance, parent: Covariance) -> Covariance:
@@ -278,7 +307,8 @@ def _view(group: _Group, weight: Floats, prior: FixedShapePrior, reg: float) -> 
 
 
 def _white(group: _Group) -> Floats:
-    return np.asarray(np.clip(group.parent.covariance.whiten(group.offsets), -FAR, FAR))
+    white = group.parent.covariance.whiten(group.offsets)
+    return np.asarray(np.clip(white, -FAR, FAR, out=white))
 
 
 def _principal(group: _Group, mass: Floats) -> Floats:

@@ -14,6 +14,7 @@ from scoremix.arrays import Array, Floats, like, namespace, subtract_into
 LOG_2PI = float(np.log(2 * np.pi))
 
 
+MANY_COLUMNS = 64  # From so many on a point's features are kept together.
 WIDE = 24  # From so many columns on a call per triangular matrix is worth the operations that it saves.
 
 
@@ -293,7 +294,10 @@ def typical_component(log_det: Floats) -> int:
 def linear_features(x: Array, frame: Floats, n_sums: int) -> Array:
     """Room for features, the constant and the points about the frame filled in: points are copied just once."""
     d, n = x.shape
-    phi = namespace(x).empty((n_sums, n), dtype=x.dtype, device=x.device)
+    if isinstance(x, np.ndarray) and d >= MANY_COLUMNS:  # as points lie in memory
+        phi = np.empty((n, n_sums), dtype=x.dtype).T
+    else:
+        phi = namespace(x).empty((n_sums, n), dtype=x.dtype, device=x.device)
     phi[0, :] = 1.0
     subtract_into(x, like(frame, x)[:, None], phi[1 : d + 1, :])
     return phi
