@@ -28,7 +28,7 @@ from dataclasses import replace
 import numpy as np
 
 from scoremix.arrays import Floats, namespace, to_numpy
-from scoremix.features import Hermite
+from scoremix.features import Hermite, hermite_size
 from scoremix.learning.coordinates import (
     AT_ROWS,
     MIN_WIDTH,
@@ -42,7 +42,7 @@ from scoremix.learning.coordinates import (
 from scoremix.learning.em.em import e_step
 from scoremix.learning.mixtures.full_covariances import find_full_mixture
 from scoremix.learning.moments import Moments
-from scoremix.learning.regression.corrections import fit_residual
+from scoremix.learning.regression.corrections import fit_residual, highest_degree
 from scoremix.learning.regression.scores import FittedLevel, RegressionSettings
 from scoremix.models.mixture import Mixture
 from scoremix.models.score_model import CorrectedMixture
@@ -63,8 +63,11 @@ SCREEN_ROWS, PROMISING = 10_000, 0.5
 
 STRIDE, BESIDE = 3, (-2, -1, 1, 2)  # Levels of which one is tried first, and those beside it.
 
-# Rows that denoising losses are measured on where nothing is regressed, at most; pairs of noise, at least.
-LOSS_ROWS, LEAST_PAIRS = 10_000, 4096
+ROWS_PER_FEATURE = 2  # Of a component, which corrections need.
+
+# Rows that denoising losses are measured on where nothing is regressed, at most; pairs of noise, at least, and numbers
+# of a sample from which on there are fewer of both: a loss is a mean over coordinates, too.
+LOSS_ROWS, LEAST_PAIRS, LOSS_NUMBERS = 10_000, 4096, 2**18
 
 
 def fine_directions(n_rows: int) -> int:
@@ -125,7 +128,7 @@ def learn_levels(
 
     What a mixture misses it misses at several levels in a row. So every third level is tried first, and of the others
     those beside one that was corrected: a pass over `SCREEN_ROWS` rows for each that is tried, and one over all rows
-    where a correction is promising on these.
+    where a correction is promising on these. With few rows for their features none is tried: it could not surely gain.
     """
     rows = in_subspace(source, base.frame)
     few = ArraySource(rows.draw(max(SCREEN_ROWS, LOSS_ROWS), rng))
@@ -133,7 +136,9 @@ def learn_levels(
     def tried(level: int) -> FittedLevel[CorrectedMixture]:
         return _corrected(rows, few, base, float(sigmas[level]), level, how)
 
-    first = {} if base.frame.noise_scale else {level: tried(level) for level in range(len(sigmas))[1::STRIDE]}
+    features = hermite_size(base.frame.rank, highest_degree(base.frame.rank)) * base.mixture.n_components
+    may_gain = not base.frame.noise_scale and ROWS_PER_FEATURE * features <= rows.n_rows
+    first = {level: tried(level) for level in range(len(sigmas))[1::STRIDE]} if may_gain else {}
     promising = {level + step for level, fit in first.items() if fit.model.degrees.max() >= 0 for step in BESIDE}
     fits = []
     for level, sigma in enumerate(sigmas.tolist()):
@@ -171,7 +176,8 @@ def _in_whole_space(
 
 def mixture_loss(rows: ArraySource, mixture: Mixture, sigma: float, key: tuple[int, int]) -> float:
     """Mean squared error of a mixture's denoiser per coordinate, on antithetic pairs of noise, at least one per row."""
-    x = next(rows.chunks(rows.n_rows)).x.T
-    x = namespace(x).concat([x] * -(-LEAST_PAIRS // rows.n_rows), axis=1)
+    most = max(1, LOSS_NUMBERS // rows.n_features)
+    x = next(rows.chunks(min(rows.n_rows, most))).x.T
+    x = namespace(x).concat([x] * -(-min(LEAST_PAIRS, most) // x.shape[1]), axis=1)
     x, _, y = antithetic(x, normal_rows(key, 0, x.shape[1], rows.n_features, x), sigma)
     return float(np.mean((to_numpy(mixture.denoise(y.T, sigma)) - to_numpy(x.T)) ** 2))
