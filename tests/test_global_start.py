@@ -165,6 +165,7 @@ def nested(small):
     return centres[label] + spread[label, None] * rng.standard_normal((3000, 2)), centres, spread
 
 
+@pytest.mark.scene  # of other data the smallest two, a thousandth as wide, are found together in two of five
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 @pytest.mark.parametrize(
     "small",

@@ -66,7 +66,7 @@ def walks() -> dict[str, list[str]]:
     x = np.concatenate([rng.normal(-4, 1, (300, 2)), rng.normal(4, 1, (700, 2))])
     models = {
         "GaussianMixture": GaussianMixture("auto", random_state=0),
-        "DiffusionMixture": DiffusionMixture(random_state=0),
+        "DiffusionMixture": DiffusionMixture("general", random_state=0),
         "DDPMMixture": DDPMMixture(n_steps=(5, 5), random_state=0),
     }
     return {name: stops(lambda model=model: model.fit(x)) for name, model in models.items()}
