@@ -144,6 +144,8 @@ def real_figure(rows: Rows) -> Figure:
     bars(axes, names, groups, {"scoremix": BLUE, "goal": GREY})
     axes.axvline(1, color="0.3", lw=0.8)
     axes.set(xscale="log", xlabel="whole fit: times one start of scikit-learn")
+    axes.set_xticks(ticks := [0.25, 0.5, 1, 2, 4, 8], [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     legend(figure, axes)
     return figure
 

@@ -5,10 +5,10 @@ misses, component by component.
 
 Read in this order:
 
-1. `npmle`: under known noise, atoms: the nonparametric maximum-likelihood estimate of the mixing distribution.
-2. `noise_scale`: that noise, where it is not known, from the spectrum of neighbourhoods.
-3. `mean_subspace`: the frame turned to the subspace of the means.
-4. `full_covariances`: under general covariances, a full or a diagonal search, by cross-validation.
+1. `full_covariances`: under general covariances, a full or a diagonal search, by cross-validation.
+2. `npmle`: under isotropic noise, atoms: the nonparametric maximum-likelihood estimate of the mixing distribution.
+3. `noise_scale`: that noise, where it is not known, learnt with atoms; whether one scale explains the data.
+4. `mean_subspace`: the frame turned to the subspace of the means.
 5. `levels`: all levels, from the top down; the regression of one is in `learning.regression`.
 
 In: a `Source` in the coordinates of `learning.coordinates`. Out: mixtures and the levels of a `Ladder`.

@@ -1,6 +1,6 @@
 """A ladder from a mixture: its score is known at every noise level, and where it errs polynomials correct it.
 
-Two mixtures serve as the base. Where the data carry isotropic noise of known scale, atoms (`learning.mixtures.npmle`),
+Two mixtures serve as the base. Where the data carry isotropic noise of one scale, atoms (`learning.mixtures.npmle`),
 in the leading subspace of the data. Else a Gaussian mixture with full covariances whose number of components is found:
 
 1. *Units.* Columns are standardised, so units do not matter; columns that are linear combinations of others, or
